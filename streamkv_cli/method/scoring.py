@@ -1,0 +1,63 @@
+"""Block keys, and scores of blocks for a query: what both compression and retrieval rank by.
+
+Shapes: n blocks, P tokens a block, h query heads, g KV heads, d head size. Keys and queries are
+taken before RoPE, so that a score does not depend on where a block once stood.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Similarity = Literal["dot", "cosine"]
+
+
+def block_keys(keys: Tensor) -> Tensor:
+    """Mean key of each block, per KV head (paper, section 3.2: the representative vector).
+
+    Args:
+        keys: [n, g, P, d] pre-RoPE keys.
+
+    Returns:
+        [n, g, d] float32.
+    """
+    return keys.float().mean(dim=2)
+
+
+def mean_query(queries: Tensor) -> Tensor:
+    """Mean query over the rows of a prompt, per query head.
+
+    Args:
+        queries: [h, S, d] pre-RoPE queries of S tokens.
+
+    Returns:
+        [h, d] float32.
+    """
+    return queries.float().mean(dim=1)
+
+
+def block_scores(query: Tensor, keys: Tensor, similarity: Similarity = "dot") -> Tensor:
+    """Score of each block in one layer: similarity of the query with the block key over all heads.
+
+    The published code repeats every KV head's key for the query heads of its group and multiplies
+    the two long vectors. Summing the queries of a group first gives the same number without the
+    repetition: sum_h q_h . k_g(h) = sum_g (sum_{h in g} q_h) . k_g.
+
+    Args:
+        query: [h, d] mean query.
+        keys: [n, g, d] block keys; g divides h.
+        similarity: "dot" as in the official code, "cosine" as in the paper's text.
+
+    Returns:
+        [n] float32.
+    """
+    heads, size = query.shape
+    kv_heads = keys.shape[1]
+    group = heads // kv_heads
+    summed = query.float().view(kv_heads, group, size).sum(dim=1)
+    keys = keys.float()
+    scores = keys.flatten(1) @ summed.flatten()
+    if similarity == "dot":
+        return scores
+    repeated_norms = keys.flatten(1).norm(dim=1) * group**0.5
+    return scores / (repeated_norms * query.float().norm()).clamp_min(1e-12)

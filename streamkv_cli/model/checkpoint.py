@@ -1,0 +1,158 @@
+"""Find a model by folder or hub id and look at it without loading it.
+
+Everything that can be wrong with a checkpoint is found here, before a heavy library is imported:
+missing, half downloaded, unsupported, without safetensors.
+"""
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from streamkv_cli.errors import ModelError
+from streamkv_cli.model.fingerprint import weights_fingerprint
+
+# One entry a model family: config.json's model_type -> the module that knows it.
+FAMILIES = {"llava_onevision": "streamkv_cli.model.llava_onevision"}
+
+_DOWNLOAD = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer.model")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model's files on this machine.
+
+    Attributes:
+        source: folder or hub id, as the user named it (folders made absolute).
+        folder: where the files are.
+        revision: commit of a hub model; empty for a folder.
+        config: content of config.json.
+        weights: its safetensors files.
+    """
+
+    source: str
+    folder: Path
+    revision: str
+    config: dict[str, Any] = field(repr=False)
+    weights: list[Path] = field(repr=False)
+
+    @property
+    def family(self) -> str:
+        """config.json's model_type; a key of FAMILIES."""
+        return str(self.config["model_type"])
+
+    @cached_property
+    def weights_fingerprint(self) -> str:
+        """Identity of the weights; any retrained tensor changes it."""
+        return weights_fingerprint(self.weights)
+
+    @cached_property
+    def tokenizer_fingerprint(self) -> str:
+        """Identity of the tokenizer's files."""
+        digest = xxhash.xxh3_128()
+        for name in _TOKENIZER_FILES:
+            if (path := self.folder / name).is_file():
+                digest.update(name.encode())
+                digest.update(path.read_bytes())
+        return digest.hexdigest()
+
+
+def find_checkpoint(source: str, revision: str | None = None) -> Checkpoint:
+    """The checkpoint behind a folder path or a hub id; downloads a hub model if it may.
+
+    Raises:
+        ModelError: nothing there, not whole, not supported.
+    """
+    local = Path(source).expanduser()
+    if local.is_dir():
+        folder, commit, source = local.resolve(), "", str(local.resolve())
+    elif local.exists() or source.startswith((".", "/", "~")) or source.count("/") > 1:
+        raise ModelError(
+            f"{source} is not a folder with a model",
+            "give a folder that holds config.json and *.safetensors, or a hub id like "
+            "llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
+        )
+    else:
+        folder, commit = _from_hub(source, revision)
+    config = _read_config(source, folder)
+    return Checkpoint(source, folder, commit, config, _weight_files(source, folder))
+
+
+def _from_hub(source: str, revision: str | None) -> tuple[Path, str]:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        folder = Path(snapshot_download(source, revision=revision, allow_patterns=_DOWNLOAD))
+    except GatedRepoError:
+        raise ModelError(
+            f"{source} is gated on the hub", "accept its terms there and log in with: hf auth login"
+        ) from None
+    except (RepositoryNotFoundError, HFValidationError):
+        raise ModelError(
+            f"there is no model {source}, neither as a folder nor on the hub",
+            "check the spelling; private models need: hf auth login",
+        ) from None
+    except RevisionNotFoundError:
+        raise ModelError(f"{source} has no revision {revision}", "check --revision") from None
+    except LocalEntryNotFoundError:
+        raise ModelError(
+            f"{source} is not on this machine, and the hub cannot be reached",
+            "check the connection, or give --model a folder",
+        ) from None
+    except (HfHubHTTPError, OSError) as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise ModelError(f"{source} cannot be downloaded: {first_line}", "try again") from None
+    return folder, folder.name
+
+
+def _read_config(source: str, folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(
+            f"{source} has no config.json, so it is not a model",
+            "give a folder that holds config.json and *.safetensors",
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read ({error})", "fetch the model again") from None
+    family = config.get("model_type")
+    if family not in FAMILIES:
+        raise ModelError(
+            f"{source} is a {family or 'nameless'} model, which is not supported",
+            f"supported: {', '.join(sorted(FAMILIES))}",
+        )
+    return dict(config)
+
+
+def _weight_files(source: str, folder: Path) -> list[Path]:
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    else:
+        names = ["model.safetensors"]
+    missing = [name for name in names if not (folder / name).is_file()]
+    if not missing:
+        return [folder / name for name in names]
+    if not index.is_file() and (any(folder.glob("*.bin")) or any(folder.glob("*.pth"))):
+        raise ModelError(
+            f"{source} has only pickled weights, which are never loaded",
+            "use a revision of it with *.safetensors files",
+        )
+    raise ModelError(
+        f"{source} is incomplete: {missing[0]} is missing"
+        + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
+        "the download was interrupted; fetch the model again",
+    )

@@ -1,0 +1,103 @@
+"""A transformers cache that puts a context of its own length before each layer's new tokens."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, DynamicLayer
+
+Context = tuple[Tensor, Tensor]
+"""Keys before RoPE and values of one layer's context, both [1, g, n, d]."""
+
+
+class ContextCache(Cache):
+    """Serves each layer its context first, rotated to end right before the new tokens.
+
+    RoPE is relative: the new tokens stand at one position for all layers, and a layer with n
+    context tokens has them at [position - n, position), whatever the other layers hold.
+
+    Args:
+        provide: called once a layer, when its first new tokens arrive; returns its context. The
+            layer's queries are already computed then, so the context may depend on them.
+        rotate: applies RoPE: (keys [1, g, n, d], first position) -> rotated keys.
+        position: where the first new token stands.
+        layers: number of layers of the language model.
+        room: tokens to leave space for after the first ones (those to be generated).
+    """
+
+    def __init__(
+        self,
+        provide: Callable[[int], Context],
+        rotate: Callable[[Tensor, int], Tensor],
+        position: int,
+        layers: int,
+        room: int = 0,
+    ) -> None:
+        # DynamicLayer objects answer transformers' questions about kinds of layers; the tensors
+        # live here, because a layer object may not know a context of its own.
+        super().__init__(layers=[DynamicLayer() for _ in range(layers)])
+        self._provide = provide
+        self._rotate = rotate
+        self._position = position
+        self._room = room
+        self._keys: list[Tensor | None] = [None] * layers
+        self._values: list[Tensor | None] = [None] * layers
+        self._context = [0] * layers
+        self._own = [0] * layers
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Append a layer's new tokens; returns its context and all its tokens so far.
+
+        Args:
+            key_states, value_states: [1, g, S, d], keys rotated.
+        """
+        if self._keys[layer_idx] is None:
+            self._begin(key_states, layer_idx)
+        keys, values = self._keys[layer_idx], self._values[layer_idx]
+        assert keys is not None
+        assert values is not None
+        start = self._context[layer_idx] + self._own[layer_idx]
+        stop = start + key_states.shape[2]
+        if stop > keys.shape[2]:
+            keys = self._keys[layer_idx] = _with_room(keys, stop - start)
+            values = self._values[layer_idx] = _with_room(values, stop - start)
+        keys[:, :, start:stop] = key_states
+        values[:, :, start:stop] = value_states
+        self._own[layer_idx] += key_states.shape[2]
+        return keys[:, :, :stop], values[:, :, :stop]
+
+    def _begin(self, new: Tensor, layer: int) -> None:
+        context_keys, context_values = self._provide(layer)
+        length = context_keys.shape[2]
+        size = length + new.shape[2] + self._room
+        keys = new.new_empty((1, new.shape[1], size, new.shape[3]))
+        values = torch.empty_like(keys)
+        if length:
+            keys[:, :, :length] = self._rotate(context_keys, self._position - length)
+            values[:, :, :length] = context_values
+        self._keys[layer], self._values[layer] = keys, values
+        self._context[layer] = length
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Tokens the model itself has put in; the context is none of its business."""
+        return self._own[layer_idx]
+
+    def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
+        """Length and offset of a mask, had one been wanted."""
+        return self._own[layer_idx] + query_length, 0
+
+    def get_query_offset(self, layer_idx: int = 0) -> int:
+        """Offset of the next token among those the model has put in."""
+        return self._own[layer_idx]
+
+
+def _with_room(tensor: Tensor, more: int) -> Tensor:
+    """A copy with space for `more` tokens and half as many again as it had."""
+    shape = list(tensor.shape)
+    shape[2] += max(more, shape[2] // 2)
+    grown = tensor.new_empty(shape)
+    grown[:, :, : tensor.shape[2]] = tensor
+    return grown

@@ -1,0 +1,104 @@
+"""Load what `checkpoint` found: safetensors only, never remote code, errors in one line."""
+
+import contextlib
+import importlib
+import logging
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from safetensors import SafetensorError
+from transformers import AutoTokenizer, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from streamkv_cli.errors import ModelError
+from streamkv_cli.model.checkpoint import FAMILIES, Checkpoint
+from streamkv_cli.model.device import Placement
+
+if TYPE_CHECKING:
+    from streamkv_cli.model.video_llm import VideoLLM
+
+Model = TypeVar("Model", bound=PreTrainedModel)
+
+
+def load_model(checkpoint: Checkpoint, placement: Placement) -> "VideoLLM":
+    """Load a checkpoint with the file of its family."""
+    family = importlib.import_module(FAMILIES[checkpoint.family])
+    model: VideoLLM = family.load(checkpoint, placement)
+    return model
+
+
+def load_weights(cls: type[Model], checkpoint: Checkpoint, placement: Placement) -> Model:
+    """The stock model on its device, in eval mode.
+
+    Raises:
+        ModelError: a file is damaged, tensors are missing, or memory does not suffice.
+    """
+    try:
+        with _quiet():
+            model, report = cls.from_pretrained(
+                checkpoint.folder,
+                dtype=placement.dtype,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+        missing = sorted(report["missing_keys"])
+        if missing:
+            raise ModelError(
+                f"{checkpoint.source} lacks {len(missing)} tensors, {missing[0]} first",
+                "the download is incomplete or its config.json belongs to another model",
+            )
+        return model.to(placement.device).eval()
+    except SafetensorError as error:
+        raise ModelError(
+            f"the weights of {checkpoint.source} are damaged ({error})", "fetch the model again"
+        ) from None
+    except (ValueError, OSError, KeyError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "out of memory" in str(error).lower():
+            raise ModelError(
+                f"{checkpoint.source} does not fit into the memory of {placement.device}",
+                "use a smaller model or --device cpu",
+            ) from None
+        raise ModelError(
+            f"{checkpoint.source} cannot be loaded: {_first_line(error)}",
+            "its files are damaged or do not belong together; fetch the model again",
+        ) from error
+
+
+def load_tokenizer(checkpoint: Checkpoint) -> Any:
+    """The checkpoint's own (fast) tokenizer."""
+    try:
+        with _quiet():
+            return AutoTokenizer.from_pretrained(
+                checkpoint.folder, local_files_only=True, trust_remote_code=False
+            )
+    except Exception as error:  # tokenizers raises bare Exception for a damaged file
+        raise ModelError(
+            f"the tokenizer of {checkpoint.source} cannot be loaded: {_first_line(error)}",
+            "fetch the model again",
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip() or repr(error)
+    return text.splitlines()[0]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No bars and notes from transformers while loading, unless debugging."""
+    if os.environ.get("STREAMKV_DEBUG"):
+        yield
+        return
+    level = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()

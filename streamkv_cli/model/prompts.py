@@ -1,0 +1,122 @@
+"""The words around the video: what stands before it, what guides compression, and the question.
+
+The checkpoint's own chat template lays them out. Everything before the video placeholder is the
+init prompt (encoded once, seen by every segment); everything after it is asked later.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from streamkv_cli.errors import ModelError, UsageError
+
+INIT_PROMPT = (
+    "You are a helpful assistant who watches a long video as it streams. Keep track of the people "
+    "and objects in it, what they do and where, text and numbers on the screen, and when each "
+    "thing begins, changes and ends, so that questions about any moment can be answered later."
+)
+"""System message of a memory, unless the user gives another."""
+
+GUIDANCE_PROMPT = (
+    "Which moments of this scene will later questions need? Keep the frames that show: objects and "
+    "people with their colours, shapes and other attributes; actions and changes of state, and "
+    "when they happen; text, numbers and signs; how many there are and where they stand; causes, "
+    "results and anything unusual."
+)
+"""Read after each segment; what it attends to is what is kept (paper, section 3.2)."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A chat with one video in it, as tokens.
+
+    Attributes:
+        before: token ids up to the video.
+        after: token ids behind it, up to where the answer begins.
+        question: rows of `after` that the question's own words take up.
+        text: the whole chat as text, the video shown by its placeholder.
+    """
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    question: slice
+    text: str
+
+
+def chat_template(folder: Path, tokenizer: Any, placeholder: str) -> str:
+    """The template that knows where a video goes; processors' before tokenizers'.
+
+    Args:
+        folder: of the checkpoint.
+        placeholder: the video token, which a usable template mentions.
+    """
+    candidates: list[Any] = []
+    if (jinja := folder / "chat_template.jinja").is_file():
+        candidates.append(jinja.read_text(encoding="utf-8"))
+    for name in ("chat_template.json", "processor_config.json"):
+        if (path := folder / name).is_file():
+            candidates.append(json.loads(path.read_text(encoding="utf-8")).get("chat_template"))
+    candidates.append(tokenizer.chat_template)
+    for template in candidates:
+        if isinstance(template, dict):
+            template = template.get("default")
+        if isinstance(template, str) and placeholder in template:
+            return template
+    raise ModelError(
+        f"{folder} has no chat template with a place for a video ({placeholder})",
+        "the download is incomplete, or the checkpoint is not a Video-LLM for chat",
+    )
+
+
+def render(
+    tokenizer: Any, template: str, placeholder: str, init_prompt: str, question: str
+) -> Prompt:
+    """Lay out a question the way the checkpoint was trained to read it.
+
+    Raises:
+        UsageError: the question is empty or contains one of the tokenizer's special tokens, which
+            would be read as structure instead of words.
+    """
+    question = question.strip()
+    if not question:
+        raise UsageError("the question is empty", 'ask something, e.g. "what happens first?"')
+    reserved = set(tokenizer.all_special_tokens) | {placeholder, *tokenizer.get_added_vocab()}
+    if found := sorted(token for token in reserved if token.strip() and token in question):
+        raise UsageError(
+            f"the question contains {found[0]!r}, which the model reads as a control token",
+            "leave it out",
+        )
+    messages: list[dict[str, Any]] = []
+    if init_prompt:
+        messages.append({"role": "system", "content": [{"type": "text", "text": init_prompt}]})
+    content = [{"type": "video"}, {"type": "text", "text": question}]
+    messages.append({"role": "user", "content": content})
+    text = tokenizer.apply_chat_template(
+        messages, chat_template=template, tokenize=False, add_generation_prompt=True
+    )
+    before, _, after = text.partition(placeholder)
+    # Tokenised whole and split at the placeholder, as a stock processor does it: a token may not
+    # be cut differently just because the video is cut out.
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
+    video = ids.index(tokenizer.convert_tokens_to_ids(placeholder))
+    first = len(before) + len(placeholder) + after.rindex(question)
+    last = first + len(question)
+    rows = [
+        row
+        for row, (start, stop) in enumerate(offsets[video + 1 :])
+        if start < last and stop > first
+    ]
+    return Prompt(
+        before=tuple(ids[:video]),
+        after=tuple(ids[video + 1 :]),
+        question=slice(rows[0], rows[-1] + 1),
+        text=text,
+    )
+
+
+def guidance_ids(tokenizer: Any, guidance_prompt: str) -> Sequence[int]:
+    """Token ids of the guidance prompt, read right after a segment."""
+    return tuple(tokenizer(guidance_prompt, add_special_tokens=False)["input_ids"])
