@@ -29,6 +29,7 @@ class StreamKVError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
+        """One line: what happened; what to do."""
         return f"{self.what}; {self.remedy}" if self.remedy else self.what
 
 

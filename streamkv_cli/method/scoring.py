@@ -6,7 +6,6 @@ taken before RoPE, so that a score does not depend on where a block once stood.
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 Similarity = Literal["dot", "cosine"]
@@ -56,8 +55,9 @@ def block_scores(query: Tensor, keys: Tensor, similarity: Similarity = "dot") ->
     group = heads // kv_heads
     summed = query.float().view(kv_heads, group, size).sum(dim=1)
     keys = keys.float()
-    scores = keys.flatten(1) @ summed.flatten()
+    scores: Tensor = keys.flatten(1) @ summed.flatten()
     if similarity == "dot":
         return scores
     repeated_norms = keys.flatten(1).norm(dim=1) * group**0.5
-    return scores / (repeated_norms * query.float().norm()).clamp_min(1e-12)
+    cosine: Tensor = scores / (repeated_norms * query.float().norm()).clamp_min(1e-12)
+    return cosine

@@ -51,7 +51,10 @@ def cumulative_mass(scores: Tensor, zscore: bool = True) -> Tensor:
 def searched_counts(
     scores: Sequence[Tensor], target: int, *, zscore: bool = True, slack: int = 0
 ) -> list[int]:
-    """Blocks a layer by binary search for p (Alg. 1): sum over layers of min{k : cum_k >= p} = N.
+    """Blocks a layer as the official code searches them: binary search for p, stopped early.
+
+    Equation (Alg. 1): sum over layers of min{k : cum_k >= p} = N. The code counts k from 0 and
+    raises it to 1, which shifts p but reaches for the same sum. `exact_budgets` counts from 1.
 
     Args:
         scores: one [n_l] tensor of block scores a layer; layers may differ in length.
@@ -68,8 +71,6 @@ def searched_counts(
 
     def counts(p: float) -> Tensor:
         wanted = torch.full((len(scores), 1), p)
-        # Entries short of p, plus the one that reaches it: min{k : cum_k >= p} counted from 1
-        # would be one more. The published code takes the position counted from 0, at least 1.
         return torch.searchsorted(covered, wanted).clamp(min=1).flatten()
 
     low, high, p = 0.0, 1.0, 0.0
@@ -92,6 +93,7 @@ def stretched_counts(counts: Sequence[int], low: float, high: float) -> list[int
     Stretched linearly so that the smallest becomes `low` and the largest `high`, rescaled to the
     old sum, rounded, clipped; what is then missing goes one by one to the smallest first, what is
     too much is taken from the largest first. At least 1 each. Equal counts are left as they are.
+    Among equals numpy's default order decides, as it does in the official code.
     """
     values = np.asarray(counts, dtype=np.float64)
     if values.min() == values.max():
@@ -111,7 +113,12 @@ def stretched_counts(counts: Sequence[int], low: float, high: float) -> list[int
 
 
 def exact_budgets(
-    scores: Sequence[Tensor], target: int, low: float = 1, high: float | None = None
+    scores: Sequence[Tensor],
+    target: int,
+    low: float = 1,
+    high: float | None = None,
+    *,
+    zscore: bool = True,
 ) -> list[int]:
     """Budgets K_l that solve Alg. 1 exactly within bounds, and sum to N.
 
@@ -133,7 +140,7 @@ def exact_budgets(
     highs = np.maximum(highs, lows)
     steps, owners = [], []
     for layer, s in enumerate(scores):
-        covered = cumulative_mass(s).numpy(force=True)
+        covered = cumulative_mass(s, zscore).numpy(force=True)
         steps.append(covered[lows[layer] - 1 : highs[layer] - 1])
         owners.append(np.full(highs[layer] - lows[layer], layer))
     spend = int(np.clip(target, lows.sum(), highs.sum()) - lows.sum())

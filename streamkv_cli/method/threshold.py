@@ -55,6 +55,15 @@ class CalibratedThreshold:
         self._changes: deque[float] = deque(maxlen=history)
 
     @property
+    def changes(self) -> list[float]:
+        """The changes it remembers, oldest first: all there is to save to go on later."""
+        return list(self._changes)
+
+    @changes.setter
+    def changes(self, values: list[float]) -> None:
+        self._changes = deque(values, maxlen=self._changes.maxlen)
+
+    @property
     def threshold(self) -> float:
         """The similarity at or below which the next frame would be a cut; -1 while warming up."""
         if len(self._changes) < self.warm_up:

@@ -1,6 +1,7 @@
 """LLaVA-OneVision: SigLIP tower, two-layer projector, Qwen2 text model, one newline per video."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,12 +26,18 @@ class LlavaOnevision(VideoLLM):
     it is read with the question and never stored.
     """
 
-    model: LlavaOnevisionForConditionalGeneration
     placeholder = "<video>"
     after_video_extra = 1
 
-    def __init__(self, *args: object, preprocessing: Preprocessing) -> None:
-        super().__init__(*args)  # type: ignore[arg-type]
+    def __init__(
+        self,
+        model: LlavaOnevisionForConditionalGeneration,
+        tokenizer: Any,
+        template: str,
+        placement: Placement,
+        preprocessing: Preprocessing,
+    ) -> None:
+        super().__init__(model, tokenizer, template, placement)
         self._preprocessing = preprocessing
 
     def preprocess(self, frames: Sequence[np.ndarray]) -> Tensor:
@@ -74,7 +81,7 @@ class LlavaOnevision(VideoLLM):
         layers = self.model.model.language_model.layers
         return [(layer.self_attn.q_proj, layer.self_attn.k_proj) for layer in layers]
 
-    def _language_model(self) -> torch.nn.Module:
+    def _language_model(self) -> Any:
         return self.model.model.language_model
 
 
@@ -91,6 +98,7 @@ def load(checkpoint: Checkpoint, placement: Placement) -> LlavaOnevision:
             "use a checkpoint with full attention",
         )
     model = load_weights(LlavaOnevisionForConditionalGeneration, checkpoint, placement)
+    # The vision tower keeps its own attention; only the text model meets contexts.
     model.set_attn_implementation({"text_config": register()})
     tokenizer = load_tokenizer(checkpoint)
     template = chat_template(checkpoint.folder, tokenizer, LlavaOnevision.placeholder)
@@ -102,4 +110,4 @@ def load(checkpoint: Checkpoint, placement: Placement) -> LlavaOnevision:
             f"but its vision tower takes {side}x{side}",
             "its configuration files do not belong together; fetch the model again",
         )
-    return LlavaOnevision(model, tokenizer, template, placement, preprocessing=preprocessing)
+    return LlavaOnevision(model, tokenizer, template, placement, preprocessing)

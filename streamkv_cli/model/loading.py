@@ -5,10 +5,10 @@ import importlib
 import logging
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from streamkv_cli.errors import ModelError
@@ -18,8 +18,6 @@ from streamkv_cli.model.device import Placement
 if TYPE_CHECKING:
     from streamkv_cli.model.video_llm import VideoLLM
 
-Model = TypeVar("Model", bound=PreTrainedModel)
-
 
 def load_model(checkpoint: Checkpoint, placement: Placement) -> "VideoLLM":
     """Load a checkpoint with the file of its family."""
@@ -28,8 +26,8 @@ def load_model(checkpoint: Checkpoint, placement: Placement) -> "VideoLLM":
     return model
 
 
-def load_weights(cls: type[Model], checkpoint: Checkpoint, placement: Placement) -> Model:
-    """The stock model on its device, in eval mode.
+def load_weights(cls: Any, checkpoint: Checkpoint, placement: Placement) -> Any:
+    """The stock model of class `cls` on its device, in eval mode.
 
     Raises:
         ModelError: a file is damaged, tensors are missing, or memory does not suffice.

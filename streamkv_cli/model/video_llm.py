@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig
 from transformers.generation.streamers import BaseStreamer
 
 from streamkv_cli.model.context_cache import Context, ContextCache
@@ -82,7 +82,7 @@ class VideoLLM(ABC):
     placeholder: str
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: Any, template: str, placement: Placement
+        self, model: Any, tokenizer: Any, template: str, placement: Placement
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
@@ -116,7 +116,7 @@ class VideoLLM(ABC):
         """Modules whose outputs are pre-RoPE queries and keys, layer by layer."""
 
     @abstractmethod
-    def _language_model(self) -> torch.nn.Module:
+    def _language_model(self) -> Any:
         """The text model without its head."""
 
     after_video_extra: int = 0
@@ -258,7 +258,7 @@ class VideoLLM(ABC):
     ) -> ContextCache:
         if captured is None:
             return ContextCache(provide, self.rotate, position, self.shape.layers, room)
-        taps, size = self._taps, self.shape.head_dim
+        taps, size, capture = self._taps, self.shape.head_dim, captured.append
 
         class Capturing(ContextCache):
             """Also keeps the new tokens' pre-RoPE keys and values."""
@@ -267,7 +267,7 @@ class VideoLLM(ABC):
                 self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any
             ) -> tuple[Tensor, Tensor]:
                 keys = taps.keys(size)[:, :keep].unsqueeze(0)
-                captured.append((keys, value_states[:, :, :keep]))
+                capture((keys, value_states[:, :, :keep]))
                 return super().update(key_states, value_states, layer_idx)
 
         return Capturing(provide, self.rotate, position, self.shape.layers, room)

@@ -1,0 +1,262 @@
+"""`streamkv ask`: answer a question from what the store holds."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streamkv_cli.commands.guard import guarded
+from streamkv_cli.commands.options import (
+    DeviceOption,
+    JsonOption,
+    PresetName,
+    QuietOption,
+    RevisionOption,
+    StoreOption,
+    VerboseOption,
+)
+from streamkv_cli.commands.select import select_videos
+from streamkv_cli.console import Console, bytes_text, span_text, time_text
+from streamkv_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from store import VideoRecord
+    from streamkv_cli.method.presets import Method
+    from streamkv_cli.model.checkpoint import Checkpoint
+    from streamkv_cli.model.video_llm import VideoLLM
+    from streamkv_cli.pipeline.answer import Answer
+
+EXAMPLE = 'Example: streamkv ask "what happens after the red car leaves?" --video street.mp4'
+
+_SHOWN = 5
+_ANSWER, _MODEL, _FETCH = "Answer", "Model", "Retrieval"
+
+
+@guarded
+def ask(
+    question: Annotated[str, typer.Argument(help="The question, in words.")],
+    store: StoreOption,
+    video: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Name, glob or id of a video to ask; all without one.", show_default=False
+        ),
+    ] = None,
+    blocks: Annotated[
+        int | None,
+        typer.Option(min=1, help="Blocks fetched a layer, on average.", rich_help_panel=_FETCH),
+    ] = None,
+    local: Annotated[
+        int | None,
+        typer.Option(min=0, help="Most recent blocks, always fetched.", rich_help_panel=_FETCH),
+    ] = None,
+    preset: Annotated[
+        PresetName | None,
+        typer.Option(
+            help="Retrieval settings.", rich_help_panel=_FETCH, show_default="as ingested"
+        ),
+    ] = None,
+    max_new_tokens: Annotated[
+        int, typer.Option(min=1, help="Longest answer.", rich_help_panel=_ANSWER)
+    ] = 128,
+    temperature: Annotated[
+        float, typer.Option(min=0, help="0 is greedy.", rich_help_panel=_ANSWER)
+    ] = 0.0,
+    top_p: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Nucleus.", rich_help_panel=_ANSWER)
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="Candidates.", rich_help_panel=_ANSWER)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the sampling.", rich_help_panel=_ANSWER)] = 0,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="The model, where it has moved.",
+            rich_help_panel=_MODEL,
+            show_default="as ingested",
+        ),
+    ] = None,
+    revision: RevisionOption = None,
+    device: DeviceOption = "auto",
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Answer a question from stored KV: no video is opened, only chosen blocks are read.
+
+    The answer goes to stdout as it comes, its evidence to stderr.
+    """
+    console = Console(json_lines=json, quiet=quiet, verbose=verbose)
+    from store import Store
+
+    with Store.open(store) as opened:
+        if opened.unlocked:
+            console.detail(opened.unlocked)
+        chosen = select_videos(opened, video or ())
+        records = [record for record, state in chosen if state.segments]
+        _tell_partial(console, chosen)
+        checkpoint = _checkpoint(records, model, revision)
+        _refuse_mixed(records, checkpoint)
+        from streamkv_cli.pipeline.answer import Sampling, answer_question
+
+        loaded = _load(console, records, checkpoint, device)
+        method = _method(records, preset, blocks, local)
+        _warn_long(console, loaded, method)
+        answer = answer_question(
+            opened,
+            records,
+            loaded,
+            method,
+            question,
+            init_prompt=records[0].profile["init_prompt"],
+            sampling=Sampling(max_new_tokens, temperature, top_p, top_k, seed),
+            on_text=(lambda _: None) if json else (lambda text: console.text(text, end="")),
+        )
+    _tell(console, question, answer, records)
+
+
+def _tell_partial(console: Console, chosen: "Sequence") -> None:
+    from streamkv_cli.errors import NothingFoundError
+
+    for record, state in chosen:
+        if not state.complete and state.segments:
+            console.warning(
+                f"{record.name} is ingested up to {time_text(state.end)} only; "
+                f"streamkv ingest goes on with it"
+            )
+    if not any(state.segments for _, state in chosen):
+        raise NothingFoundError(
+            f"{chosen[0][0].name} has no segment yet", "wait for its ingest, or run it again"
+        )
+
+
+def _checkpoint(
+    records: "Sequence[VideoRecord]", model: str | None, revision: str | None
+) -> "Checkpoint":
+    """The model the videos were ingested with, wherever it lies now."""
+    from streamkv_cli.errors import ModelError
+    from streamkv_cli.model.checkpoint import find_checkpoint
+
+    notes = records[0].notes
+    try:
+        return find_checkpoint(model or notes["model"], revision or notes["revision"] or None)
+    except ModelError as error:
+        if model:
+            raise
+        raise ModelError(
+            f"the model that {records[0].name} was ingested with cannot be found: {error.what}",
+            "if it has moved, say where with --model",
+        ) from None
+
+
+def _refuse_mixed(records: "Sequence[VideoRecord]", checkpoint: "Checkpoint") -> None:
+    """Refuse, before anything heavy is loaded, what one model cannot read."""
+    from store import StoreRefused
+    from streamkv_cli.pipeline.profile import (
+        MODEL_FIELDS,
+        first_difference,
+        model_profile,
+        refuse_mismatch,
+    )
+
+    first = records[0]
+    for other in records[1:]:
+        if difference := first_difference(first.profile, other.profile, MODEL_FIELDS):
+            raise StoreRefused(
+                f"{first.name} and {other.name} were ingested with different models: {difference}",
+                "choose with --video",
+            )
+    now = model_profile(checkpoint, first.profile["dtype"], first.profile["init_prompt"])
+    refuse_mismatch(
+        first.name,
+        first.profile,
+        now,
+        f"give the right one with --model, or ingest {first.name} again",
+    )
+
+
+def _load(
+    console: Console, records: "Sequence[VideoRecord]", checkpoint: "Checkpoint", device: str
+) -> "VideoLLM":
+    from streamkv_cli.model.device import choose_placement
+    from streamkv_cli.model.loading import load_model
+
+    placement = choose_placement(device, records[0].profile["dtype"])
+    console.detail(f"device: {placement.reason} when it was ingested")
+    return load_model(checkpoint, placement)
+
+
+def _method(
+    records: "Sequence[VideoRecord]", preset: str | None, blocks: int | None, local: int | None
+) -> "Method":
+    from streamkv_cli.method import presets
+
+    name = preset or str(records[0].notes.get("preset", "default"))
+    method = presets.preset(name, blocks=blocks, local=local)
+    if method.local > method.blocks:
+        if local is not None:
+            raise UsageError(f"--local {local} is more than --blocks {method.blocks}")
+        # The preset's recent blocks must not push out everything a smaller budget looks for.
+        method = presets.preset(name, blocks=blocks, local=method.blocks // 8)
+    return method
+
+
+def _warn_long(console: Console, model: "VideoLLM", method: "Method") -> None:
+    needed = method.blocks * model.shape.tokens
+    if needed > model.longest_context:
+        console.warning(
+            f"--blocks {method.blocks} needs up to {needed:,} positions, the model was made for "
+            f"{model.longest_context:,}; fewer blocks may answer better"
+        )
+
+
+def _tell(
+    console: Console, question: str, answer: "Answer", records: "Sequence[VideoRecord]"
+) -> None:
+    console.record(
+        "answer",
+        question=question,
+        answer=answer.text,
+        evidence=[
+            {
+                "video": piece.video,
+                "id": piece.video_id,
+                "start": piece.start,
+                "end": piece.end,
+                "layers": piece.layers,
+                "score": round(piece.score, 6),
+            }
+            for piece in answer.evidence
+        ],
+        layers=len(answer.budgets),
+        budgets=answer.budgets,
+        blocks_stored=answer.blocks_stored,
+        blocks_fetched=answer.blocks_fetched,
+        bytes_stored=answer.bytes_stored,
+        bytes_fetched=answer.bytes_fetched,
+        tokens=answer.tokens,
+        prompt=answer.prompt,
+        seconds_to_first_token=round(answer.seconds_to_first_token, 4),
+        seconds=round(answer.seconds, 4),
+    )
+    if console.json_lines:
+        return
+    console.text("")
+    for piece in answer.evidence[:_SHOWN]:
+        console.message(
+            f"  {piece.video} {span_text(piece.start, piece.end)} "
+            f"({piece.layers} of {len(answer.budgets)} layers)"
+        )
+    console.detail(
+        f"fetched {answer.blocks_fetched} of {answer.blocks_stored} blocks, "
+        f"{bytes_text(answer.bytes_fetched)} of {bytes_text(answer.bytes_stored)}; "
+        f"blocks by layer: {' '.join(map(str, answer.budgets))}"
+    )
+    console.detail(
+        f"first token after {answer.seconds_to_first_token:.2f} s, "
+        f"{len(answer.tokens)} tokens in {answer.seconds:.2f} s"
+    )

@@ -1,0 +1,59 @@
+"""`streamkv ls`: what is in the store."""
+
+from typing import Annotated
+
+import typer
+
+from streamkv_cli.commands.guard import guarded
+from streamkv_cli.commands.options import JsonOption, StoreOption
+from streamkv_cli.commands.select import select_videos
+from streamkv_cli.console import Console, bytes_text, time_text
+
+EXAMPLE = "Example: streamkv ls --json | jq -r .name"
+
+
+@guarded
+def ls(
+    store: StoreOption,
+    videos: Annotated[
+        list[str] | None, typer.Argument(help="Names, globs or ids; all without one.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """List the videos of the store, what they cost, and whether they are complete."""
+    from store import Store
+
+    console = Console(json_lines=json)
+    rows = []
+    with Store.open(store) as opened:
+        for record, state in select_videos(opened, videos or ()):
+            span = state.end - state.start
+            hourly = state.bytes / span * 3600 if span > 0 else 0.0
+            console.record(
+                "video",
+                id=record.video_id,
+                name=record.name,
+                source=record.source,
+                complete=state.complete,
+                start=state.start,
+                end=state.end,
+                frames=state.frames,
+                segments=state.segments,
+                bytes=state.bytes,
+                bytes_per_hour=round(hourly),
+                model=record.notes.get("model"),
+                created=record.created,
+            )
+            rows.append(
+                (
+                    record.video_id[:8],
+                    record.name,
+                    time_text(span),
+                    str(state.segments),
+                    bytes_text(state.bytes),
+                    bytes_text(hourly),
+                    "complete" if state.complete else "partial",
+                )
+            )
+    header = ("id", "name", "length", "segments", "size", "per hour", "state")
+    console.table(header, rows, right="length segments size")

@@ -1,0 +1,39 @@
+"""Flags that several commands share, so that they are called and explained alike."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from streamkv_cli import settings
+
+StoreOption = Annotated[
+    Path,
+    typer.Option(
+        "--store",
+        "-s",
+        envvar="STREAMKV_STORE",
+        help="Folder of the store.",
+        default_factory=settings.default_store,
+        show_default="in the user's data folder",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON Lines on stdout.")]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No messages but warnings and errors.")
+]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Tell details.")]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        envvar="STREAMKV_DEVICE", help="auto, cpu, mps, cuda or cuda:N.", rich_help_panel="Model"
+    ),
+]
+DtypeOption = Annotated[
+    Literal["auto", "float32", "float16", "bfloat16"],
+    typer.Option(envvar="STREAMKV_DTYPE", help="Type computed in.", rich_help_panel="Model"),
+]
+RevisionOption = Annotated[
+    str | None, typer.Option(help="Revision of a hub model.", rich_help_panel="Model")
+]
+PresetName = Literal["default", "paper", "official"]

@@ -1,0 +1,84 @@
+"""`streamkv show`: one video, segment by segment."""
+
+from typing import Annotated
+
+import typer
+
+from streamkv_cli.commands.guard import guarded
+from streamkv_cli.commands.options import JsonOption, StoreOption, VerboseOption
+from streamkv_cli.commands.select import select_videos
+from streamkv_cli.console import Console, bytes_text, time_text
+
+EXAMPLE = "Example: streamkv show talk.mp4"
+
+
+@guarded
+def show(
+    video: Annotated[str, typer.Argument(help="Name, glob or id of one video.")],
+    store: StoreOption,
+    json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Show a video's segments: times, frames, blocks kept by layer, bytes; -v adds its profile."""
+    from store import Store
+    from streamkv_cli.errors import UsageError
+
+    console = Console(json_lines=json, verbose=verbose)
+    with Store.open(store) as opened:
+        found = select_videos(opened, [video])
+        if len(found) > 1:
+            names = ", ".join(f"{r.name} ({r.video_id[:8]})" for r, _ in found[:4])
+            raise UsageError(f"{video} matches {len(found)} videos: {names}", "give an id")
+        record, state = found[0]
+        segments = opened.segments(record.video_id)
+    console.record(
+        "video",
+        id=record.video_id,
+        name=record.name,
+        source=record.source,
+        complete=state.complete,
+        bytes=state.bytes,
+        profile=dict(record.profile),
+        notes=dict(record.notes),
+    )
+    rows = []
+    for segment in segments:
+        blocks = len(segment.spans)
+        console.record(
+            "segment",
+            number=segment.number,
+            start=segment.start,
+            end=segment.end,
+            frames=segment.frames,
+            blocks=blocks,
+            kept=list(segment.kept),
+            summary=segment.summary,
+            bytes=segment.bytes,
+        )
+        rows.append(
+            (
+                str(segment.number),
+                time_text(segment.start),
+                time_text(segment.end),
+                str(segment.frames),
+                str(blocks),
+                _kept_text(segment.kept),
+                bytes_text(segment.bytes),
+            )
+        )
+    header = ("segment", "start", "end", "frames", "blocks", "kept by layer", "size")
+    console.table(header, rows, right="segment start end frames blocks size")
+    if verbose and not json:
+        for key, value in sorted({**record.profile, **record.notes}.items()):
+            console.detail(f"{key}: {value}")
+
+
+def _kept_text(kept: tuple[int, ...]) -> str:
+    """Counts layer by layer, runs of equal ones shortened: 3 1x4 5."""
+    runs: list[list[int]] = []
+    for count in kept:
+        if runs and runs[-1][0] == count:
+            runs[-1][1] += 1
+        else:
+            runs.append([count, 1])
+    return " ".join(f"{count}x{times}" if times > 1 else str(count) for count, times in runs)

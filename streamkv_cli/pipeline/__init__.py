@@ -1,0 +1,1 @@
+"""Ingest and answer: the two sentences this program is about."""

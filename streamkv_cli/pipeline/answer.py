@@ -1,0 +1,160 @@
+"""Answer: read the summaries, choose layer by layer, move only the chosen blocks, generate."""
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, TextStreamer
+
+from store import Store, VideoRecord
+from streamkv_cli.method.presets import Method
+from streamkv_cli.model.video_llm import VideoLLM
+from streamkv_cli.pipeline.evidence import Evidence, gather
+from streamkv_cli.pipeline.retrieve import Retriever
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the answer's words are picked; temperature 0 is greedy.
+
+    Attributes:
+        max_new_tokens: longest answer.
+        temperature, top_p, top_k: None leaves the checkpoint's value.
+        seed: of the sampling.
+    """
+
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    top_p: float | None = None
+    top_k: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer with what it rests on and what it cost.
+
+    Attributes:
+        text: the answer.
+        tokens: its token ids.
+        prompt: the whole chat as text.
+        evidence: best first.
+        budgets: blocks fetched in each layer.
+        blocks_stored, blocks_fetched: over all layers; fetched counts reads, from both passes.
+        bytes_stored, bytes_fetched: of block KV.
+        seconds: until the first token, and in all.
+    """
+
+    text: str
+    tokens: list[int]
+    prompt: str
+    evidence: list[Evidence]
+    budgets: list[int]
+    blocks_stored: int
+    blocks_fetched: int
+    bytes_stored: int
+    bytes_fetched: int
+    seconds_to_first_token: float
+    seconds: float
+
+
+class _Words(TextStreamer):
+    """Hands words on as they come and notes when the first token did."""
+
+    def __init__(self, tokenizer: Any, on_text: Callable[[str], None]) -> None:
+        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
+        self._on_text = on_text
+        self.first_token: float | None = None
+        self.pieces: list[str] = []
+
+    def put(self, value: Tensor) -> None:
+        """Take the prompt (once, first) or the next token."""
+        if not self.next_tokens_are_prompt and self.first_token is None:
+            self.first_token = time.perf_counter()
+        super().put(value)
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        """Take text that later tokens cannot change any more."""
+        if text:
+            self.pieces.append(text)
+            self._on_text(text)
+
+
+def answer_question(
+    store: Store,
+    records: Sequence[VideoRecord],
+    model: VideoLLM,
+    method: Method,
+    question: str,
+    *,
+    init_prompt: str,
+    sampling: Sampling,
+    on_text: Callable[[str], None] = lambda _: None,
+) -> Answer:
+    """Answer a question from stored KV; no video is opened.
+
+    Args:
+        store: open for reading.
+        records: the videos to draw from; their profiles agree with the model.
+        method: retrieval settings.
+        init_prompt: the one the videos were ingested with.
+        on_text: told of the answer's text as it comes.
+
+    Raises:
+        StoreDamaged: a block that was chosen does not read back as it was written.
+    """
+    begun = time.perf_counter()
+    prompt = model.prompt(init_prompt, question)
+    prefix = model.encode_prefix(prompt.before)
+    ids = [record.video_id for record in records]
+    retriever = Retriever(store, ids, prefix, model.shape, method)
+    before = copy.copy(store.io)
+    if not retriever.everything_fits:
+        model.probe(prompt, retriever.choose, retriever.position)
+        retriever.settle()
+    words = _Words(model.tokenizer, on_text)
+    torch.manual_seed(sampling.seed)
+    tokens = model.generate(
+        prompt, retriever.choose, retriever.position, _generation(model, sampling), words
+    )
+    videos = [
+        (record.video_id, record.name, segments)
+        for record, segments in zip(records, retriever.segments, strict=True)
+    ]
+    done = time.perf_counter()
+    return Answer(
+        text="".join(words.pieces).strip(),
+        tokens=tokens,
+        prompt=prompt.text,
+        evidence=gather(retriever, videos, model.shape.layers),
+        budgets=[min(k, n) for k, n in zip(retriever.budgets, retriever.stored, strict=True)],
+        blocks_stored=sum(retriever.stored),
+        blocks_fetched=store.io.blocks - before.blocks,
+        bytes_stored=sum(retriever.stored) * records[0].geometry.block_bytes(),
+        bytes_fetched=store.io.bytes - before.bytes,
+        seconds_to_first_token=(words.first_token or done) - begun,
+        seconds=done - begun,
+    )
+
+
+def _generation(model: VideoLLM, sampling: Sampling) -> GenerationConfig:
+    """The checkpoint's own generation settings with the user's on top."""
+    config = copy.deepcopy(model.model.generation_config)
+    config.max_new_tokens = sampling.max_new_tokens
+    config.max_length = None
+    config.do_sample = sampling.temperature > 0
+    if config.do_sample:
+        config.temperature = sampling.temperature
+        config.top_p = sampling.top_p if sampling.top_p is not None else config.top_p
+        config.top_k = sampling.top_k if sampling.top_k is not None else config.top_k
+    else:
+        config.temperature = config.top_p = config.top_k = None
+    if config.eos_token_id is None:
+        config.eos_token_id = model.tokenizer.eos_token_id
+    if config.pad_token_id is None:
+        config.pad_token_id = model.tokenizer.pad_token_id
+    return config

@@ -1,0 +1,73 @@
+"""Encode one segment and keep what the guidance prompt attends to (design 3.2 to 3.5)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from store import LayerBlocks
+from streamkv_cli.method.presets import Method
+from streamkv_cli.method.scoring import block_keys, block_scores
+from streamkv_cli.method.segmenter import Segment, summary_features
+from streamkv_cli.method.selection import top_blocks
+from streamkv_cli.model.video_llm import VideoLLM
+from streamkv_cli.pipeline.window import Window
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A segment as it goes to the store.
+
+    Attributes:
+        layers: per layer, the kept blocks on the CPU, the summary block last.
+        summary: whether there is a summary block.
+        seen: blocks before compression in all layers, without the summary block.
+        kept: blocks kept in all layers, without the summary block.
+    """
+
+    layers: list[LayerBlocks]
+    summary: bool
+    seen: int
+    kept: int
+
+
+def compress_segment(
+    segment: Segment, model: VideoLLM, method: Method, window: Window, guidance: Sequence[int]
+) -> Compressed:
+    """Encode `[segment | summary block | guidance prompt]` after the window; keep K_l blocks.
+
+    The kept blocks, and the summary block, also become the newest part of the window.
+    """
+    features = segment.features
+    frames = len(features)
+    lossless = method.keeps_everything
+    summary = method.summary and not lossless
+    if summary:
+        features = torch.cat([features, summary_features(features).unsqueeze(0)])
+    encoded = model.encode(features, window.context, window.length, () if lossless else guidance)
+    keys = [block_keys(blocks[:, 0]) for blocks in encoded.blocks]
+    kept = _all(frames, len(keys)) if lossless else _kept(encoded.guidance, keys, frames, method)
+    layers = []
+    for layer, rows in enumerate(kept):
+        rows = [*rows, frames] if summary else rows
+        chosen = encoded.blocks[layer][rows]
+        window.add(layer, chosen)
+        layers.append(LayerBlocks(rows, chosen.cpu(), keys[layer][rows].cpu()))
+    return Compressed(layers, summary, frames * len(kept), sum(map(len, kept)))
+
+
+def _all(frames: int, layers: int) -> list[list[int]]:
+    return [list(range(frames)) for _ in range(layers)]
+
+
+def _kept(
+    guidance: Sequence[Tensor], keys: Sequence[Tensor], frames: int, method: Method
+) -> list[list[int]]:
+    """Blocks kept in each layer: the best K_l by guidance score, in time order."""
+    scores = [
+        block_scores(query, layer_keys[:frames], method.similarity)
+        for query, layer_keys in zip(guidance, keys, strict=True)
+    ]
+    budgets = method.keep_budgets(scores)
+    return [top_blocks(s, k) for s, k in zip(scores, budgets, strict=True)]

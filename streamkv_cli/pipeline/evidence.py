@@ -1,0 +1,83 @@
+"""Evidence: which seconds of which video an answer rests on."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from store import SegmentRecord
+from streamkv_cli.pipeline.retrieve import Retriever
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A stretch of video that layers chose.
+
+    Attributes:
+        video: its name.
+        video_id: its id in the store.
+        start, end: seconds.
+        layers: most layers that chose one block of it.
+        score: mass its blocks got, summed over layers, 1 for a layer that looked at nothing else.
+    """
+
+    video: str
+    video_id: str
+    start: float
+    end: float
+    layers: int
+    score: float
+
+
+def gather(
+    retriever: Retriever,
+    videos: Sequence[tuple[str, str, Sequence[SegmentRecord]]],
+    layers: int,
+) -> list[Evidence]:
+    """Evidence of an answered question, best first: by layers, then by score.
+
+    Args:
+        retriever: after the second pass.
+        videos: id, name and segments of each video asked, in the retriever's order.
+        layers: of the model.
+    """
+    votes: dict[tuple[int, int, int], int] = defaultdict(int)
+    shares: dict[tuple[int, int, int], float] = defaultdict(float)
+    for layer in range(layers):
+        summaries = retriever.summaries(layer)
+        for row, share in zip(*retriever.chosen(layer), strict=True):
+            if summaries.summary[row]:
+                continue  # stands for its whole segment; its frames speak for themselves
+            block = (
+                int(summaries.video[row]),
+                int(summaries.segment[row]),
+                int(summaries.block[row]),
+            )
+            votes[block] += 1
+            shares[block] += share
+    segments = [{segment.number: segment for segment in records} for _, _, records in videos]
+    found = []
+    for block in sorted(votes):
+        video, segment, index = block
+        span = segments[video][segment].spans[index]
+        video_id, name, _ = videos[video]
+        found.append(
+            Evidence(name, video_id, span.start, span.end, votes[block], shares[block] / layers)
+        )
+    return sorted(_joined(found), key=lambda e: (-e.layers, -e.score, e.start))
+
+
+def _joined(found: list[Evidence]) -> list[Evidence]:
+    """Neighbouring blocks that as many layers chose make one stretch."""
+    joined: list[Evidence] = []
+    for piece in found:
+        last = joined[-1] if joined else None
+        if (
+            last is not None
+            and last.video_id == piece.video_id
+            and last.layers == piece.layers
+            and abs(last.end - piece.start) < 1e-6
+        ):
+            joined[-1] = replace(last, end=piece.end, score=last.score + piece.score)
+        else:
+            joined.append(piece)
+    return joined

@@ -1,0 +1,284 @@
+"""Ingest: stream a video through the model once and leave its compressed KV in the store.
+
+Decoding runs ahead in a child process, writing runs behind in a thread; in between, frames go
+through the vision tower in batches and segments through the language model one by one. Nothing
+held grows with the length of the video.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+import torch
+
+from store import BlockSpan, SegmentRecord, Store, VideoRecord, VideoWriter
+from streamkv_cli.errors import VideoError
+from streamkv_cli.method.presets import Method
+from streamkv_cli.method.segmenter import Segment, Segmenter
+from streamkv_cli.method.threshold import CalibratedThreshold, CutRule
+from streamkv_cli.model.video_llm import FrameFeatures, VideoLLM
+from streamkv_cli.pipeline.compress import Compressed, compress_segment
+from streamkv_cli.pipeline.window import Window
+from streamkv_cli.video import Frame, FrameReader
+
+VISION_BATCH = {"cuda": 32, "mps": 16, "cpu": 8}
+"""Frames a vision forward, by device type. Part of no profile: it changes speed only."""
+
+
+@dataclass
+class Progress:
+    """How far an ingest has come; handed to the caller after every batch of frames.
+
+    Attributes:
+        time: seconds of video done.
+        duration: seconds in all; None for a live stream.
+        frames, segments: done in this run.
+        resumed: segments that were there before this run.
+        bytes: written by this run.
+        blocks_seen, blocks_kept: over all layers, without summary blocks.
+        seconds: wall time by stage: decode (waiting for frames), vision, language model, write
+            (behind the others), and total.
+    """
+
+    time: float = 0.0
+    duration: float | None = None
+    frames: int = 0
+    segments: int = 0
+    resumed: int = 0
+    bytes: int = 0
+    blocks_seen: int = 0
+    blocks_kept: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the wall time of a block of code to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """Where an interrupted ingest goes on.
+
+    Attributes:
+        segments: already committed.
+        next_frame, next_time: grid index and seconds of the first frame of the next segment.
+        changes: state of the cut rule, where it has one.
+    """
+
+    segments: int = 0
+    next_frame: int = 0
+    next_time: float = 0.0
+    changes: tuple[float, ...] = ()
+
+    def start(self, batch: int, fps: float) -> float:
+        """Second to open the video at.
+
+        That is where the vision batch of the next frame begins: in another batch, the last bits of
+        its features could come out differently. Half a step early, so that no rounding skips it.
+        """
+        if not self.segments:
+            return 0.0
+        return max(0.0, self.next_time - (self.next_frame % batch + 0.5) / fps)
+
+
+def resume_point(store: Store, video_id: str) -> ResumePoint:
+    """Read off the store how far an ingest had come."""
+    segments = store.segments(video_id)
+    if not segments:
+        return ResumePoint()
+    notes = segments[-1].notes
+    return ResumePoint(
+        len(segments), notes["next_frame"], notes["next_time"], tuple(notes["changes"])
+    )
+
+
+def vision_batch(model: VideoLLM) -> int:
+    """Frames the vision tower takes at once on this device."""
+    return VISION_BATCH.get(model.placement.device.type, 8)
+
+
+def ingest_video(
+    reader: FrameReader,
+    record: VideoRecord,
+    store: Store,
+    model: VideoLLM,
+    method: Method,
+    *,
+    fps: float,
+    init_prompt: str,
+    guidance_prompt: str,
+    resume: ResumePoint,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> Progress:
+    """Stream a video through the model; every segment is durable before the next but one begins.
+
+    Args:
+        reader: an open video, started at `resume.start`.
+        record: who the video is; its profile must describe the other arguments.
+
+    Raises:
+        VideoError: no frame in it, or the decoder's complaint.
+        StoreError: as `VideoWriter.commit`.
+    """
+    progress = Progress(duration=reader.info.duration, resumed=resume.segments)
+    with progress.timed("total"):
+        prefix = model.encode_prefix(model.prompt(init_prompt, "?").before)
+        window = Window(prefix, method.window, model.shape.tokens)
+        if resume.segments:
+            window.restore(store, record.video_id)
+        rule = _cut_rule(method, resume)
+        segmenter = Segmenter(
+            rule,
+            min_frames=method.min_frames,
+            max_frames=method.max_frames,
+            merge=not method.keeps_everything,
+            max_seconds=method.max_seconds,
+            first=resume.segments,
+        )
+        guidance = model.guidance(guidance_prompt)
+        with store.writer(record) as writer, _Commits(writer, progress) as commits:
+
+            def finish(segment: Segment, following: Frame | None) -> None:
+                with progress.timed("language model"):
+                    compressed = compress_segment(segment, model, method, window, guidance)
+                progress.segments += 1
+                progress.blocks_seen += compressed.seen
+                progress.blocks_kept += compressed.kept
+                notes: dict[str, Any] = {"changes": _changes(rule)}
+                if following is not None:
+                    notes |= {"next_frame": following.index, "next_time": following.time}
+                spans = _spans(segment, 1 / fps, reader.info.duration)
+                commits.put(segment, spans, compressed, following is None, notes)
+
+            for frames in _batches(reader, vision_batch(model), progress):
+                with progress.timed("vision"):
+                    features = model.features(model.preprocess([f.pixels for f in frames]))
+                    vectors = _cut_vectors(features, method)
+                for frame, tokens, vector in zip(frames, features.tokens, vectors, strict=True):
+                    if frame.index < resume.next_frame:
+                        continue
+                    for segment in segmenter.push(tokens, frame.time, vector):
+                        finish(segment, frame)
+                    progress.frames += 1
+                    progress.time = frame.time + 1 / fps
+                on_progress(progress)
+            for segment in segmenter.finish():
+                finish(segment, None)
+            if not progress.frames:
+                raise VideoError(
+                    f"{reader.info.name} has no picture to ingest", "check that it is a video"
+                )
+    if progress.duration is not None:
+        progress.time = min(progress.time, progress.duration)
+    on_progress(progress)
+    return progress
+
+
+class _Commits:
+    """Writes segments behind the model's back, one at a time, at most one waiting."""
+
+    def __init__(self, writer: VideoWriter, progress: Progress) -> None:
+        self._writer = writer
+        self._progress = progress
+        self._thread = ThreadPoolExecutor(1, "streamkv-write")
+        self._pending: list[Future[SegmentRecord]] = []
+
+    def __enter__(self) -> "_Commits":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # What was handed over is finished in any case: an interrupt loses no encoded segment.
+        self._thread.shutdown(wait=True)
+        if kind is None:
+            self._collect(0)
+
+    def put(
+        self,
+        segment: Segment,
+        spans: list[BlockSpan],
+        compressed: Compressed,
+        final: bool,
+        notes: dict[str, Any],
+    ) -> None:
+        """Hand a segment over; waits while more than one is still being written."""
+        self._collect(1)
+        self._pending.append(
+            self._thread.submit(self._commit, segment, spans, compressed, final, notes)
+        )
+
+    def _commit(
+        self,
+        segment: Segment,
+        spans: list[BlockSpan],
+        compressed: Compressed,
+        final: bool,
+        notes: dict[str, Any],
+    ) -> SegmentRecord:
+        with self._progress.timed("write"):
+            return self._writer.commit(
+                segment.number,
+                spans[0].start,
+                spans[-1].end,
+                segment.frames,
+                spans,
+                compressed.layers,
+                summary=compressed.summary,
+                final=final,
+                notes=notes,
+            )
+
+    def _collect(self, leave: int) -> None:
+        while len(self._pending) > leave:
+            self._progress.bytes += self._pending.pop(0).result().bytes
+
+
+def _batches(reader: Iterable[Frame], size: int, progress: Progress) -> Iterator[list[Frame]]:
+    """Frames in batches aligned to the sampling grid; the wait for them is the decode stage."""
+    batches = groupby(reader, key=lambda frame: frame.index // size)
+    while True:
+        with progress.timed("decode"):
+            batch = next(((list(frames)) for _, frames in batches), None)
+        if batch is None:
+            return
+        yield batch
+
+
+def _cut_rule(method: Method, resume: ResumePoint) -> CutRule:
+    rule = method.cut_rule()
+    if isinstance(rule, CalibratedThreshold):
+        rule.changes = list(resume.changes)
+    return rule
+
+
+def _changes(rule: CutRule) -> list[float]:
+    return rule.changes if isinstance(rule, CalibratedThreshold) else []
+
+
+def _cut_vectors(features: FrameFeatures, method: Method) -> torch.Tensor:
+    """[T, D] vectors on the CPU that adjacent frames are compared by."""
+    if method.cut_on == "vision":
+        return features.embeddings.cpu()
+    return features.tokens.float().mean(dim=1).cpu()
+
+
+def _spans(segment: Segment, step: float, duration: float | None) -> list[BlockSpan]:
+    """Seconds each block covers: from its first frame to the sampling step after its last.
+
+    A span never ends after the video, nor before the frame it holds.
+    """
+    spans = []
+    for piece in segment.pieces:
+        end = piece.end + step
+        if duration is not None:
+            end = max(piece.end, min(end, duration))
+        spans.append(BlockSpan(piece.start, end, piece.frames))
+    return spans

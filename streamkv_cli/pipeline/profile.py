@@ -1,0 +1,97 @@
+"""The profile: everything that stored KV depends on, and how a mismatch is told.
+
+Kept with every video. What the model computed (weights, tokens, dtype, RoPE) must be the same when
+a question is asked; what the ingest chose (fps, segments, budgets) must be the same to continue.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from store import StoreRefused
+
+if TYPE_CHECKING:
+    from streamkv_cli.method.presets import Method
+    from streamkv_cli.model.checkpoint import Checkpoint
+
+MODEL_FIELDS = ("family", "weights", "tokenizer", "rope", "dtype", "init_prompt", "codec")
+"""What has to agree between a memory and the model that reads it."""
+
+_WORDS = {
+    "weights": "model weights",
+    "rope": "RoPE settings",
+    "fps": "frames a second",
+    "keep": "kept fraction",
+}
+
+
+def model_profile(checkpoint: "Checkpoint", dtype: str, init_prompt: str) -> dict[str, Any]:
+    """The part of a profile that a model reading the memory has to match; JSON values only."""
+    text = checkpoint.config.get("text_config", {})
+    rope = text.get("rope_parameters") or {
+        "rope_theta": text.get("rope_theta"),
+        "rope_scaling": text.get("rope_scaling"),
+    }
+    return {
+        "family": checkpoint.family,
+        "weights": checkpoint.weights_fingerprint,
+        "tokenizer": checkpoint.tokenizer_fingerprint,
+        "rope": rope,
+        "dtype": dtype,
+        "init_prompt": init_prompt,
+        "codec": "raw",
+    }
+
+
+def ingest_profile(
+    model: Mapping[str, Any], method: "Method", fps: float, guidance_prompt: str
+) -> dict[str, Any]:
+    """A whole profile: the model's part and everything the ingest decided."""
+    return {
+        **model,
+        "fps": fps,
+        "guidance_prompt": guidance_prompt,
+        "threshold": method.threshold,
+        "cut_on": method.cut_on,
+        "min_frames": method.min_frames,
+        "max_frames": method.max_frames,
+        "max_seconds": method.max_seconds,
+        "keep": method.keep,
+        "keep_temperature": method.keep_temperature,
+        "similarity": method.similarity,
+        "zscore": method.zscore,
+        "exact": method.exact,
+        "summary": method.summary,
+        "window": method.window,
+    }
+
+
+def first_difference(
+    stored: Mapping[str, Any], wanted: Mapping[str, Any], fields: tuple[str, ...] | None = None
+) -> str | None:
+    """Name the first field in which two profiles differ, with both values, in words; None if none.
+
+    Args:
+        fields: look at these only, in this order; None looks at all.
+    """
+    for name in fields or tuple(sorted({*stored, *wanted})):
+        if stored.get(name) != wanted.get(name):
+            word = _WORDS.get(name, name.replace("_", " "))
+            return f"{word} {_short(stored.get(name))} there, {_short(wanted.get(name))} now"
+    return None
+
+
+def refuse_mismatch(
+    name: str, stored: Mapping[str, Any], wanted: Mapping[str, Any], remedy: str
+) -> None:
+    """Refuse to read a memory with a model that did not write it.
+
+    Raises:
+        StoreRefused: a field of MODEL_FIELDS differs.
+    """
+    if difference := first_difference(stored, wanted, MODEL_FIELDS):
+        raise StoreRefused(f"{name} was ingested with another model: {difference}", remedy)
+
+
+def _short(value: object) -> str:
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 40 else text[:36] + "..."
