@@ -64,8 +64,9 @@ def similarity(a: Tensor, b: Tensor) -> float:
     Args:
         a, b: [D] vectors, or [P, D] token features whose mean is taken.
     """
-    a = a.float().mean(dim=0) if a.dim() == 2 else a.float()
-    b = b.float().mean(dim=0) if b.dim() == 2 else b.float()
+    # In float64: where features share a large offset, what differs is in the last digits.
+    a = a.double().mean(dim=0) if a.dim() == 2 else a.double()
+    b = b.double().mean(dim=0) if b.dim() == 2 else b.double()
     return float(F.cosine_similarity(a, b, dim=0, eps=1e-8))
 
 
@@ -125,7 +126,7 @@ class Segmenter:
             time: its presentation time, seconds.
             embedding: [D'] vector the cut is decided on; None: mean of the projected features.
         """
-        vector = (features.float().mean(dim=0) if embedding is None else embedding).float()
+        vector = features.double().mean(dim=0) if embedding is None else embedding
         piece = Piece(features, time, time)
         if self._previous is not None:
             # Compared with the previous frame as it was, never with an average (published code).

@@ -6,9 +6,14 @@ all of them is that a cut is an outlier among the changes of its own stream.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import exp, log
 from statistics import median
 from typing import Protocol
+
+_SMALLEST = 1e-7
+"""A change this small is rounding."""
 
 
 class CutRule(Protocol):
@@ -31,26 +36,23 @@ class FixedThreshold:
 
 
 class CalibratedThreshold:
-    """A cut where the change 1 - s_t is an outlier among the recent changes of the same stream.
+    """A cut where the change 1 - s_t stands far out from the recent changes of the same stream.
 
-    An outlier lies more than `deviations` robust standard deviations (1.4826 x median absolute
-    deviation) above the median change. Where the deviation is tiny, as in a still camera's stream,
-    half the median stands in for it, so that noise is not cut into scenes; `floor` is the change
-    below which two frames count as the same picture in any model.
+    Changes within scenes spread over orders of magnitude (a still room, a walk through a crowd, and
+    another model altogether), changes at cuts lie far above them. So they are compared by ratio:
+
+        cut  <=>  1 - s_t >= max(m x max(ratio, exp(3 x 1.4826 x MAD)), largest / 50, 1e-7)
+
+    with m the median change, MAD the median absolute deviation of log changes, and the largest
+    change remembered, cuts included: once real cuts have been seen, a flicker in a still scene is
+    not taken for one.
 
     Only the past is consulted, so the same stream is always cut at the same places, and a stream
     that goes on for ever needs no more than `history` numbers.
     """
 
-    def __init__(
-        self,
-        deviations: float = 4.0,
-        floor: float = 1e-4,
-        history: int = 256,
-        warm_up: int = 3,
-    ) -> None:
-        self.deviations = deviations
-        self.floor = floor
+    def __init__(self, ratio: float = 6.0, history: int = 256, warm_up: int = 3) -> None:
+        self.ratio = ratio
         self.warm_up = warm_up
         self._changes: deque[float] = deque(maxlen=history)
 
@@ -60,22 +62,22 @@ class CalibratedThreshold:
         return list(self._changes)
 
     @changes.setter
-    def changes(self, values: list[float]) -> None:
+    def changes(self, values: Sequence[float]) -> None:
         self._changes = deque(values, maxlen=self._changes.maxlen)
 
     @property
     def threshold(self) -> float:
-        """The similarity at or below which the next frame would be a cut; -1 while warming up."""
+        """The similarity at or below which the next frame would be a cut; -2 while warming up."""
         if len(self._changes) < self.warm_up:
-            return -1.0
-        middle = median(self._changes)
-        spread = 1.4826 * median(abs(change - middle) for change in self._changes)
-        return 1.0 - max(middle + self.deviations * max(spread, middle / 2), self.floor)
+            return -2.0
+        logs = [log(max(change, _SMALLEST)) for change in self._changes]
+        middle = median(logs)
+        deviation = 1.4826 * median(abs(value - middle) for value in logs)
+        outlying = exp(middle) * max(self.ratio, exp(min(3 * deviation, 50)))
+        return 1.0 - max(outlying, max(self._changes) / 50, _SMALLEST)
 
     def is_cut(self, similarity: float) -> bool:
         """Whether s_t is at or below the threshold of the changes before it."""
         cut = similarity <= self.threshold
-        # A cut is no sample of how much the picture changes within a scene.
-        if not cut:
-            self._changes.append(1.0 - similarity)
+        self._changes.append(1.0 - similarity)
         return cut

@@ -62,7 +62,9 @@ def _tensor_digests(path: Path) -> Iterator[tuple[str, bytes]]:
         raise DiskError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _read_header(path: Path, prefix: bytes, descriptor: int, size: int) -> tuple[dict[str, Any], int]:
+def _read_header(
+    path: Path, prefix: bytes, descriptor: int, size: int
+) -> tuple[dict[str, Any], int]:
     length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
     if not 0 < length <= min(size - 8, _LARGEST_HEADER):
         raise ModelError(

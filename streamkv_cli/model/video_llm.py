@@ -81,9 +81,7 @@ class VideoLLM(ABC):
 
     placeholder: str
 
-    def __init__(
-        self, model: Any, tokenizer: Any, template: str, placement: Placement
-    ) -> None:
+    def __init__(self, model: Any, tokenizer: Any, template: str, placement: Placement) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.template = template

@@ -255,7 +255,7 @@ def _batches(reader: Iterable[Frame], size: int, progress: Progress) -> Iterator
 def _cut_rule(method: Method, resume: ResumePoint) -> CutRule:
     rule = method.cut_rule()
     if isinstance(rule, CalibratedThreshold):
-        rule.changes = list(resume.changes)
+        rule.changes = resume.changes
     return rule
 
 
@@ -266,8 +266,8 @@ def _changes(rule: CutRule) -> list[float]:
 def _cut_vectors(features: FrameFeatures, method: Method) -> torch.Tensor:
     """[T, D] vectors on the CPU that adjacent frames are compared by."""
     if method.cut_on == "vision":
-        return features.embeddings.cpu()
-    return features.tokens.float().mean(dim=1).cpu()
+        return features.embeddings.double().cpu()
+    return features.tokens.double().mean(dim=1).cpu()
 
 
 def _spans(segment: Segment, step: float, duration: float | None) -> list[BlockSpan]:

@@ -1,0 +1,56 @@
+"""What tests share: a tiny checkpoint of the real classes, clips, and the command line."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+for folder in (ROOT / "examples", ROOT / "tests"):
+    sys.path.insert(0, str(folder))
+
+# Machines that run tests are shared: a slow first call is no bug.
+settings.register_profile("streamkv", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("streamkv")
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a random LLaVA-OneVision: 3 layers, 6 heads over 2 KV heads, 4 tokens a frame."""
+    from tiny_checkpoint import write_tiny_checkpoint
+
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("tiny"), heads=6, hidden=96, kv_heads=2)
+
+
+@pytest.fixture(scope="session")
+def demo_video() -> Path:
+    """The video that is in the repository: 48 s, six scenes of 8 s."""
+    return ROOT / "examples" / "demo.mp4"
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty place for a store, which the command line uses; no config file of the user's."""
+    monkeypatch.setenv("STREAMKV_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("STREAMKV_CONFIG", str(tmp_path / "config.toml"))
+    for name in ("STREAMKV_MODEL", "STREAMKV_DEVICE", "STREAMKV_DTYPE", "STREAMKV_DEBUG"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "store"
+
+
+Streamkv = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def streamkv(store: Path) -> Streamkv:
+    """Run the command line in a process of its own, as a user does."""
+
+    def run(*words: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "streamkv_cli", *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)  # type: ignore[call-overload, no-any-return]
+
+    return run

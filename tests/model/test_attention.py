@@ -1,0 +1,57 @@
+"""The attention function against softmax written out, for every relation of lengths."""
+
+import pytest
+import torch
+from torch import nn
+
+from streamkv_cli.model import attention
+from streamkv_cli.model.context_cache import ContextCache
+
+
+def written_out(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
+    group = q.shape[1] // k.shape[1]
+    k, v = (t.repeat_interleave(group, dim=1) for t in (k, v))
+    rows, total = q.shape[2], k.shape[2]
+    weights = q @ k.transpose(2, 3) * scale
+    unseen = torch.ones(rows, total).triu(total - rows + 1).bool()
+    return (weights.masked_fill(unseen, -torch.inf).softmax(-1) @ v).transpose(1, 2)
+
+
+@pytest.mark.parametrize(("heads", "kv_heads"), [(6, 2), (4, 4), (5, 1)])
+@pytest.mark.parametrize(("rows", "context"), [(1, 0), (1, 17), (9, 0), (9, 5), (40, 100)])
+def test_lower_right_causal(
+    heads: int, kv_heads: int, rows: int, context: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "_ROWS", 16)  # so that masks of several chunks occur
+    torch.manual_seed(0)
+    q = torch.randn(1, heads, rows, 8)
+    k, v = torch.randn(2, 1, kv_heads, context + rows, 8)
+    out, weights = attention.lower_right_attention(nn.Module(), q, k, v, None, scaling=0.3)
+    assert weights is None
+    torch.testing.assert_close(out, written_out(q, k, v, 0.3), atol=1e-5, rtol=1e-4)
+
+
+def test_cache_prepends_contexts_of_different_lengths_and_grows() -> None:
+    torch.manual_seed(0)
+    contexts = [torch.randn(2, 1, 2, n, 4).unbind() for n in (0, 3, 5)]
+    asked: list[int] = []
+
+    def provide(layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        asked.append(layer)
+        return contexts[layer][0], contexts[layer][1]
+
+    cache = ContextCache(provide, lambda keys, start: keys + start, 10, 3, room=1)
+    new = [torch.randn(2, 1, 2, n, 4).unbind() for n in (4, 1, 1, 3)]
+    for layer in range(3):
+        seen = 0
+        for keys, values in new:
+            all_keys, all_values = cache.update(keys, values, layer)
+            seen += keys.shape[2]
+            assert cache.get_seq_length(layer) == seen
+        length = contexts[layer][0].shape[2]
+        torch.testing.assert_close(all_keys[:, :, length:], torch.cat([k for k, _ in new], 2))
+        torch.testing.assert_close(all_values[:, :, length:], torch.cat([v for _, v in new], 2))
+        # Rotated to end right before position 10.
+        torch.testing.assert_close(all_keys[:, :, :length], contexts[layer][0] + 10 - length)
+        torch.testing.assert_close(all_values[:, :, :length], contexts[layer][1])
+    assert asked == [0, 1, 2]
