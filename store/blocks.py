@@ -1,0 +1,117 @@
+"""Reading chosen blocks and nothing else: exact ranges, verified before anyone sees them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import xxhash
+
+from store.disk import read_into
+from store.errors import StoreDamaged, disk_errors
+from store.segment_file import REMEDY, file_name
+from store.summaries import BlockRef
+
+
+@dataclass
+class IOCount:
+    """What reading blocks has really cost so far.
+
+    Args:
+        blocks: blocks read and verified.
+        bytes: bytes read from segment files.
+        files: segment files opened.
+        runs: reads, neighbouring blocks being read at once.
+    """
+
+    blocks: int = 0
+    bytes: int = 0
+    files: int = 0
+    runs: int = 0
+
+
+def fill(out: memoryview, refs: Sequence[BlockRef], videos: Path, count: IOCount) -> None:
+    """Read block `refs[i]` into the i-th part of `out`, and verify it.
+
+    Args:
+        out: writable bytes, `len(refs) * nbytes` of them.
+        videos: the folder that holds the videos' folders.
+        count: added to.
+
+    Raises:
+        StoreDamaged: a file is missing, ends too early, or a block is not as written.
+        StoreDiskError: the disk failed.
+    """
+    order = sorted(range(len(refs)), key=lambda i: (refs[i].video_id, refs[i].segment, refs[i].row))
+    for file in _groups(order, refs):
+        first = refs[file[0]]
+        path = videos / first.video_id / file_name(first.segment)
+        with disk_errors(path):
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                raise _damaged(first, "its file is missing") from None
+            try:
+                count.files += 1
+                for run in _runs(file, refs):
+                    _read_run(fd, out, run, refs, count)
+            finally:
+                os.close(fd)
+
+
+def _read_run(
+    fd: int, out: memoryview, run: Sequence[int], refs: Sequence[BlockRef], count: IOCount
+) -> None:
+    """One read for blocks that lie side by side in the file, wherever they go in `out`."""
+    size = refs[run[0]].nbytes
+    parts = [out[i * size : (i + 1) * size] for i in run]
+    got = read_into(fd, parts, refs[run[0]].offset)
+    count.runs += 1
+    count.bytes += got
+    if got < size * len(run):
+        raise _damaged(refs[run[got // size]], "its file is cut short")
+    for i, part in zip(run, parts, strict=True):
+        if xxhash.xxh3_64_intdigest(part) != refs[i].checksum:
+            raise _damaged(refs[i], "checksum mismatch")
+    count.blocks += len(run)
+
+
+def _groups(order: Sequence[int], refs: Sequence[BlockRef]) -> Iterator[list[int]]:
+    """`order`, cut where another file begins."""
+    group: list[int] = []
+    for i in order:
+        if group and _file(refs[i]) != _file(refs[group[0]]):
+            yield group
+            group = []
+        group.append(i)
+    if group:
+        yield group
+
+
+def _runs(group: Sequence[int], refs: Sequence[BlockRef]) -> Iterator[list[int]]:
+    """`group`, cut wherever a block does not follow right after the one before."""
+    run = [group[0]]
+    for i in group[1:]:
+        before = refs[run[-1]]
+        if refs[i].offset != before.offset + before.nbytes:
+            yield run
+            run = []
+        run.append(i)
+    yield run
+
+
+def _file(ref: BlockRef) -> tuple[str, int]:
+    return ref.video_id, ref.segment
+
+
+def _damaged(ref: BlockRef, why: str) -> StoreDamaged:
+    return StoreDamaged(
+        f"block {ref.block} in layer {ref.layer} of segment {ref.segment} of video "
+        f"{ref.video_id}: {why}",
+        REMEDY,
+        video=ref.video_id,
+        segment=ref.segment,
+        layer=ref.layer,
+    )

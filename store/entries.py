@@ -1,0 +1,168 @@
+"""The index's keys and values, byte by byte.
+
+Every value ends in the xxh3_64 of its key and its body: a flipped bit in either is found by
+whoever reads the entry, and an entry cannot pass for another's.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from store.layout import LayerTable
+from store.records import (
+    SegmentRecord,
+    VideoRecord,
+    VideoState,
+    canonical_json,
+    segment_from_json,
+    segment_to_json,
+    video_from_json,
+    video_to_json,
+)
+from store.segment_file import SegmentHead
+
+FORMAT_KEY = b"format"  # in `meta`; its value is the number in decimal digits
+SUMMARY_MAGIC = b"SKS1"
+# magic, key dtype, summary row?, KV heads, head size, rows, bytes of a block, offset of row 0
+SUMMARY_HEADER = struct.Struct("<4sBBHIIQQ")
+KEY_DTYPES = {"float16": 1, "float32": 2}
+_NUMPY_DTYPES: dict[int, np.dtype[Any]] = {1: np.dtype("<f2"), 2: np.dtype("<f4")}
+
+
+@dataclass(frozen=True)
+class SummaryEntry:
+    """One layer of one segment as the index holds it; the arrays view the value's bytes."""
+
+    table: LayerTable
+    summary: bool
+    block_bytes: int
+    offset: int
+
+
+def video_key(video_id: str) -> bytes:
+    """Key in `videos`: the id's 8 bytes."""
+    return bytes.fromhex(video_id)
+
+
+def segment_key(video_id: str, number: int) -> bytes:
+    """Key in `segments`: video id, then number (u32, big-endian)."""
+    return bytes.fromhex(video_id) + struct.pack(">I", number)
+
+
+def summary_key(layer: int, video_id: str, number: int) -> bytes:
+    """Key in `summaries`: layer (u16), video id, number (u32), big-endian."""
+    return summary_prefix(layer, video_id) + struct.pack(">I", number)
+
+
+def summary_prefix(layer: int, video_id: str) -> bytes:
+    """What the keys of one layer of one video begin with: one range scan."""
+    return struct.pack(">H", layer) + bytes.fromhex(video_id)
+
+
+def seal(key: bytes, body: bytes) -> bytes:
+    """A value: `body` and the checksum of key and body."""
+    return body + _digest(key, body).to_bytes(8, "little")
+
+
+def unseal(key: bytes | memoryview, value: bytes | memoryview) -> memoryview:
+    """The body of a value; ValueError where key or value are not as written."""
+    view = memoryview(value)
+    body = view[:-8]
+    if len(view) < 8 or _digest(key, body) != int.from_bytes(view[-8:], "little"):
+        raise ValueError("checksum mismatch")
+    return body
+
+
+def video_value(video: VideoRecord, state: VideoState) -> bytes:
+    """Value in `videos`."""
+    body = {"record": video_to_json(video), "state": asdict(state)}
+    return seal(video_key(video.video_id), canonical_json(body).encode("ascii"))
+
+
+def read_video(
+    key: bytes | memoryview, value: bytes | memoryview
+) -> tuple[VideoRecord, VideoState]:
+    """Record and state out of an entry of `videos`; ValueError where damaged."""
+    fields = _json(key, value)
+    try:
+        return video_from_json(fields["record"]), VideoState(**fields["state"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not a video entry: {error}") from error
+
+
+def segment_value(video_id: str, segment: SegmentRecord) -> bytes:
+    """Value in `segments`."""
+    body = {"record": segment_to_json(segment), "bytes": segment.bytes}
+    return seal(segment_key(video_id, segment.number), canonical_json(body).encode("ascii"))
+
+
+def read_segment(key: bytes | memoryview, value: bytes | memoryview) -> SegmentRecord:
+    """The record out of an entry of `segments`; ValueError where damaged."""
+    fields = _json(key, value)
+    try:
+        return segment_from_json(fields["record"], fields["bytes"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not a segment entry: {error}") from error
+
+
+def summary_values(head: SegmentHead) -> Iterator[tuple[bytes, bytes]]:
+    """The (key, value) in `summaries` of each layer of one segment."""
+    geometry = head.video.geometry
+    for layer, table in enumerate(head.tables):
+        key = summary_key(layer, head.video.video_id, head.segment.number)
+        header = SUMMARY_HEADER.pack(
+            SUMMARY_MAGIC,
+            KEY_DTYPES[geometry.key_dtype()],
+            head.segment.summary,
+            geometry.kv_heads,
+            geometry.head_dim,
+            len(table.blocks),
+            geometry.block_bytes(),
+            head.layout.kv[layer],
+        )
+        arrays = (
+            np.ascontiguousarray(table.checksums, "<u8").tobytes(),
+            np.ascontiguousarray(table.blocks, "<i4").tobytes(),
+            np.ascontiguousarray(table.keys, table.keys.dtype.newbyteorder("<")).tobytes(),
+        )
+        yield key, seal(key, b"".join((header, *arrays)))
+
+
+def read_summary(key: bytes | memoryview, value: bytes | memoryview) -> SummaryEntry:
+    """One layer of one segment out of an entry of `summaries`; ValueError where damaged."""
+    body = unseal(key, value)
+    if len(body) < SUMMARY_HEADER.size:
+        raise ValueError("too short")
+    magic, kind, summary, heads, size, rows, block_bytes, offset = SUMMARY_HEADER.unpack_from(body)
+    dtype = _NUMPY_DTYPES.get(kind)
+    if magic != SUMMARY_MAGIC or dtype is None:
+        raise ValueError("not a summary entry")
+    if len(body) != SUMMARY_HEADER.size + rows * (8 + 4 + heads * size * dtype.itemsize):
+        raise ValueError("its arrays do not fill it")
+    at = SUMMARY_HEADER.size
+    checksums: npt.NDArray[np.uint64] = np.frombuffer(body, "<u8", rows, at)
+    blocks: npt.NDArray[np.int32] = np.frombuffer(body, "<i4", rows, at + 8 * rows)
+    keys = np.frombuffer(body, dtype, rows * heads * size, at + 12 * rows)
+    table = LayerTable(blocks, checksums, keys.reshape(rows, heads, size))
+    return SummaryEntry(table, bool(summary), block_bytes, offset)
+
+
+def _digest(key: bytes | memoryview, body: bytes | memoryview) -> int:
+    hasher = xxhash.xxh3_64(key)
+    hasher.update(body)
+    return hasher.intdigest()
+
+
+def _json(key: bytes | memoryview, value: bytes | memoryview) -> dict[str, Any]:
+    fields = json.loads(bytes(unseal(key, value)))
+    if not isinstance(fields, dict):
+        raise ValueError("not a record")
+    return fields

@@ -1,0 +1,223 @@
+"""The LMDB index: opened safely, read in short snapshots, changed in single transactions.
+
+LMDB trusts its file, so the file is checked before LMDB looks at it (`store.index_check`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lmdb
+
+from store.entries import FORMAT_KEY, seal
+from store.errors import StoreDamaged, StoreDiskError, StoreError, StoreRefused, disk_errors
+from store.index_check import DATA, REBUILD, check_index
+from store.layout import FORMAT
+
+FOLDER = "index.lmdb"
+DATABASES = ("meta", "videos", "segments", "summaries")
+_MAP_SIZE = 64 << 30  # sparse address space, not memory
+_LEAST_MAP = 64 << 20
+
+Put = tuple[str, bytes, bytes]
+Delete = tuple[str, bytes]
+
+
+class Index:
+    """One LMDB environment with its named databases.
+
+    Args:
+        folder: the environment's folder.
+        write: open for writing.
+        create: make a new one; the folder does not exist or is empty.
+
+    Attributes:
+        unlocked: why readers' locks are off, "" where they are on. Without them a reader
+            beside a writer may see pages change; checksums turn that into an error.
+    """
+
+    def __init__(self, folder: Path, *, write: bool, create: bool = False) -> None:
+        self.folder = folder
+        self.unlocked = ""
+        self._lock = threading.RLock()
+        if not create:
+            check_index(folder)
+        with _lmdb_errors(folder):
+            self._env = self._open(write, create)
+            try:
+                self._dbs = {
+                    name: self._env.open_db(name.encode(), create=create) for name in DATABASES
+                }
+                if not self.unlocked:
+                    self._env.reader_check()
+                self._sign_or_check(create)
+            except BaseException:
+                self._env.close()
+                raise
+
+    def _sign_or_check(self, create: bool) -> None:
+        """The index names its own format, apart from the store's marker."""
+        signature = seal(FORMAT_KEY, b"%d" % FORMAT)
+        if create:
+            self.write([("meta", FORMAT_KEY, signature)])
+        with self.read() as snapshot:
+            if bytes(snapshot.get("meta", FORMAT_KEY) or b"") != signature:
+                raise StoreDamaged(f"the index is not of format {FORMAT}: {self.folder}", REBUILD)
+
+    def close(self) -> None:
+        """Close the environment; may be called twice."""
+        self._env.close()
+
+    @contextmanager
+    def read(self) -> Iterator[Snapshot]:
+        """One consistent view; keep it short, and no memoryview of it longer than that."""
+        with self._lock, _lmdb_errors(self.folder):
+            txn = self._begin(write=False)
+            try:
+                yield Snapshot(txn, self._dbs)
+            finally:
+                txn.abort()
+
+    def write(self, puts: Iterable[Put] = (), deletes: Iterable[Delete] = ()) -> None:
+        """Make all of these changes durable in one transaction, or none of them.
+
+        Raises:
+            StoreDiskError: the disk or the map is full; nothing has changed.
+        """
+        puts, deletes = list(puts), list(deletes)
+        with self._lock, _lmdb_errors(self.folder):
+            while True:
+                try:
+                    return self._write(puts, deletes)
+                except lmdb.MapFullError:  # the transaction is lost: larger map, once more
+                    self._grow()
+
+    def _write(self, puts: Sequence[Put], deletes: Sequence[Delete]) -> None:
+        txn = self._begin(write=True)
+        try:
+            for name, key in deletes:
+                txn.delete(key, db=self._dbs[name])
+            for name, key, value in puts:
+                txn.put(key, value, db=self._dbs[name])
+            self._lengthen(txn, puts, len(deletes))
+            txn.commit()
+        finally:
+            txn.abort()  # does nothing after a commit
+
+    def _lengthen(self, txn: Any, puts: Sequence[Put], deletes: int) -> None:
+        """Make the file long enough (sparse) for every page this transaction may add.
+
+        LMDB does not always write the last pages it counts, so the file may end before the
+        count. Never letting that happen makes "too short" mean "truncated", and nothing else.
+        """
+        page = self._env.stat()["psize"]
+        stats = [txn.stat(db) for db in self._dbs.values()]
+        nodes = sum(s["branch_pages"] + s["leaf_pages"] for s in stats)
+        overflow = sum(s["overflow_pages"] for s in stats)
+        values = sum(len(value) // page + 2 for _, _, value in puts)
+        touched = min(nodes, 16 * (len(puts) + deletes))
+        freed = (overflow + nodes) * 8 // page  # the list of pages given free
+        pages = 64 + values + touched + 4 * len(puts) + 2 * freed
+        wanted = (self._env.info()["last_pgno"] + 1 + pages) * page
+        path = self.folder / DATA
+        with disk_errors(path):
+            if os.stat(path).st_size < wanted:
+                os.truncate(path, wanted)
+
+    def _begin(self, *, write: bool) -> Any:
+        try:
+            return self._env.begin(write=True) if write else self._env.begin(buffers=True)
+        except lmdb.MapResizedError:
+            self._env.set_mapsize(0)  # another process grew it: take over its size
+            return self._env.begin(write=True) if write else self._env.begin(buffers=True)
+
+    def _grow(self) -> None:
+        size = self._env.info()["map_size"]
+        try:
+            self._env.set_mapsize(2 * size)
+        except (lmdb.Error, OverflowError) as error:
+            raise StoreDiskError(
+                f"the index cannot grow beyond {size >> 20} MiB: {self.folder}",
+                "raise the limit on address space (ulimit -v), or start another store",
+            ) from error
+
+    def _open(self, write: bool, create: bool) -> lmdb.Environment:
+        try:
+            return _open_largest(self.folder, readonly=not write, create=create, lock=True)
+        except lmdb.Error as error:
+            if write or error.code not in (errno.EACCES, errno.EROFS, errno.EPERM):
+                raise
+        # A reader needs to write lock.mdb; where it may not, it can still read.
+        env = _open_largest(self.folder, readonly=True, create=False, lock=False)
+        self.unlocked = f"no permission to write {self.folder / 'lock.mdb'}"
+        return env
+
+
+class Snapshot:
+    """One read transaction: what the index held at one moment."""
+
+    def __init__(self, txn: Any, dbs: dict[str, Any]) -> None:
+        self._txn = txn
+        self._dbs = dbs
+
+    def get(self, database: str, key: bytes) -> memoryview | None:
+        """The value of `key`, valid inside the `with` block only."""
+        value: memoryview | None = self._txn.get(key, db=self._dbs[database])
+        return value
+
+    def scan(self, database: str, prefix: bytes = b"") -> Iterator[tuple[memoryview, memoryview]]:
+        """All (key, value) whose key begins with `prefix`, in order of the keys."""
+        with self._txn.cursor(db=self._dbs[database]) as cursor:
+            if not cursor.set_range(prefix) if prefix else not cursor.first():
+                return
+            for key, value in cursor:
+                if key[: len(prefix)] != prefix:
+                    return
+                yield key, value
+
+
+def _open_largest(folder: Path, *, readonly: bool, create: bool, lock: bool) -> lmdb.Environment:
+    """Reserve as much address space as the system allows, up to 64 GiB."""
+    size = _MAP_SIZE
+    while True:
+        try:
+            return lmdb.open(
+                str(folder),
+                map_size=size,
+                readonly=readonly,
+                create=create,
+                lock=lock,
+                max_dbs=len(DATABASES) + 4,
+                max_readers=254,
+                mode=0o777,
+                lib_version=0,  # the package bundles two incompatible file formats
+            )
+        except lmdb.Error as error:
+            if error.code != errno.ENOMEM or size <= _LEAST_MAP:
+                raise
+            size //= 2
+
+
+@contextmanager
+def _lmdb_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except lmdb.Error as error:
+        raise _named(error, folder) from error
+
+
+def _named(error: Any, folder: Path) -> StoreError:
+    if "already open in this process" in str(error):
+        return StoreRefused(f"the store is already open in this process: {folder.parent}")
+    if isinstance(error, lmdb.ReadersFullError):
+        return StoreRefused(f"too many readers at once: {folder}", "wait until some have ended")
+    code = getattr(error, "code", 0)
+    if isinstance(code, int) and code > 0:
+        return StoreDiskError.of(OSError(code, os.strerror(code)), folder)
+    return StoreDamaged(f"the index does not read ({error}): {folder}", REBUILD)

@@ -1,0 +1,173 @@
+"""Where everything lies inside a segment file: pure arithmetic, no I/O.
+
+A segment file is a safetensors file in two parts: the head (header and small tables, one read,
+one checksum) and the blocks (one tensor a layer, each block one contiguous range). The whole
+header follows from the record text, the geometry and the rows of each layer, so a reader can
+recompute it and compare: a header that claims anything else is damaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from store.records import (
+    DTYPE_BYTES,
+    Geometry,
+    SegmentRecord,
+    VideoRecord,
+    canonical_json,
+    segment_to_json,
+    video_to_json,
+)
+
+FORMAT = 1
+METADATA_KEY = "streamkv"
+BLOCK_ALIGN = 512
+MOST_HEADER = 100_000_000  # safetensors refuses longer headers
+_ST_NAMES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
+
+
+@dataclass(frozen=True)
+class LayerTable:
+    """The small arrays of one layer of one segment: blocks i32 [n], checksums u64 [n], keys
+    [n, kv_heads, head_dim]; one entry a row."""
+
+    blocks: npt.NDArray[np.int32]
+    checksums: npt.NDArray[np.uint64]
+    keys: npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The plan of one segment file; offsets in bytes from the start of the file.
+
+    Args:
+        header: the 8-byte length and the JSON, padded with spaces.
+        checksum: where the head's own checksum lies (8 bytes).
+        checksums, blocks, keys: where each layer's tables start.
+        kv: where each layer's blocks start; kv[0] is the end of the head.
+        total: size of the file.
+    """
+
+    header: bytes
+    checksum: int
+    checksums: tuple[int, ...]
+    blocks: tuple[int, ...]
+    keys: tuple[int, ...]
+    kv: tuple[int, ...]
+    total: int
+
+
+def record_text(video: VideoRecord, segment: SegmentRecord) -> str:
+    """The one metadata value of a segment file: format, video and segment as sorted JSON."""
+    value = {"format": FORMAT, "segment": segment_to_json(segment), "video": video_to_json(video)}
+    return canonical_json(value)
+
+
+def plan(text: str, geometry: Geometry, rows: Sequence[int]) -> Layout:
+    """The layout of the file whose metadata value is `text`, with `rows[l]` rows in layer l.
+
+    Raises:
+        ValueError: the header would be longer than safetensors allows.
+    """
+    tensors = _tensors(geometry, rows)
+    entries, starts, at = [], [], 0
+    for name, dtype, item, shape in tensors:
+        size = item * _product(shape)
+        entries.append(_entry(name, dtype, shape, at, at + size))
+        starts.append(at)
+        at += size
+    tables = starts[-len(rows)]  # the blocks follow the tables
+    json_text = '{"__metadata__":{"%s":%s},%s}' % (  # noqa: UP031 - braces
+        METADATA_KEY,
+        canonical_json(text),
+        ",".join(entries),
+    )
+    header = json_text.encode("ascii")
+    # Spaces after the JSON are allowed; they put the first block on a sector boundary.
+    header += b" " * (-(8 + len(header) + tables) % BLOCK_ALIGN)
+    if len(header) > MOST_HEADER:
+        raise ValueError(f"a header of {len(header)} bytes: notes or profile are too large")
+    base = 8 + len(header)
+    groups = [tuple(base + start for start in group) for group in _by_layer(starts[1:], len(rows))]
+    return Layout(
+        header=len(header).to_bytes(8, "little") + header,
+        checksum=base,
+        checksums=groups[0],
+        blocks=groups[1],
+        keys=groups[2],
+        kv=groups[3],
+        total=base + at,
+    )
+
+
+def pack_head(layout: Layout, tables: Sequence[LayerTable]) -> bytearray:
+    """The head's bytes, the checksum still zero."""
+    head = bytearray(layout.kv[0])
+    head[: len(layout.header)] = layout.header
+    for layer, table in enumerate(tables):
+        for start, array, dtype in (
+            (layout.checksums[layer], table.checksums, "<u8"),
+            (layout.blocks[layer], table.blocks, "<i4"),
+            (layout.keys[layer], table.keys, table.keys.dtype.newbyteorder("<")),
+        ):
+            raw = np.ascontiguousarray(array, dtype=dtype).tobytes()
+            head[start : start + len(raw)] = raw
+    return head
+
+
+def unpack_head(
+    layout: Layout, head: bytearray, geometry: Geometry, rows: Sequence[int]
+) -> list[LayerTable]:
+    """The tables out of a head's bytes, as views of them."""
+    shape = (geometry.kv_heads, geometry.head_dim)
+    per_row = shape[0] * shape[1]
+    dtype = "<f4" if geometry.key_dtype() == "float32" else "<f2"
+    tables = []
+    for layer, n in enumerate(rows):
+        keys = np.frombuffer(head, dtype, n * per_row, layout.keys[layer])
+        tables.append(
+            LayerTable(
+                blocks=np.frombuffer(head, "<i4", n, layout.blocks[layer]),
+                checksums=np.frombuffer(head, "<u8", n, layout.checksums[layer]),
+                keys=keys.reshape(n, *shape),
+            )
+        )
+    return tables
+
+
+def _tensors(
+    geometry: Geometry, rows: Sequence[int]
+) -> list[tuple[str, str, int, tuple[int, ...]]]:
+    """(name, dtype, bytes an item, shape) in file order: widest items first keeps all aligned."""
+    g, p, d = geometry.kv_heads, geometry.tokens, geometry.head_dim
+    kv, key = geometry.dtype, geometry.key_dtype()
+    layers = [(f"layer.{layer:03d}", n) for layer, n in enumerate(rows)]
+    kv_size, key_size = DTYPE_BYTES[kv], DTYPE_BYTES[key]
+    return [
+        ("checksum", "U64", 8, (1,)),
+        *((f"{name}.checksums", "U64", 8, (n,)) for name, n in layers),
+        *((f"{name}.blocks", "I32", 4, (n,)) for name, n in layers),
+        *((f"{name}.keys", _ST_NAMES[key], key_size, (n, g, d)) for name, n in layers),
+        *((f"{name}.kv", _ST_NAMES[kv], kv_size, (n, 2, g, p, d)) for name, n in layers),
+    ]
+
+
+def _entry(name: str, dtype: str, shape: tuple[int, ...], start: int, end: int) -> str:
+    sizes = ",".join(map(str, shape))
+    return f'"{name}":{{"dtype":"{dtype}","shape":[{sizes}],"data_offsets":[{start},{end}]}}'
+
+
+def _by_layer(starts: Sequence[int], layers: int) -> list[Sequence[int]]:
+    return [starts[i : i + layers] for i in range(0, len(starts), layers)]
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    size = 1
+    for n in shape:
+        size *= n
+    return size

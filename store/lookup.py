@@ -1,0 +1,43 @@
+"""Records out of the index, damage named by video and segment."""
+
+from __future__ import annotations
+
+from store import entries
+from store.errors import StoreDamaged, StoreMissing
+from store.index import Snapshot
+from store.index_check import REBUILD
+from store.records import SegmentRecord, VideoRecord, VideoState, check_video_id
+
+
+def find_video(snapshot: Snapshot, video_id: str) -> tuple[VideoRecord, VideoState]:
+    """A video and its state; StoreMissing where there is no such video."""
+    key = entries.video_key(check_video_id(video_id))
+    value = snapshot.get("videos", key)
+    if value is None:
+        raise StoreMissing(f"no video {video_id} in the store", "list the videos it holds")
+    return read_video(key, value)
+
+
+def read_video(key: bytes | memoryview, value: memoryview) -> tuple[VideoRecord, VideoState]:
+    """An entry of `videos`; StoreDamaged where it is not as written."""
+    try:
+        return entries.read_video(key, value)
+    except (ValueError, RecursionError) as error:
+        video = bytes(key).hex()
+        raise StoreDamaged(
+            f"the index entry of video {video}: {error}", REBUILD, video=video
+        ) from error
+
+
+def read_segment(video: VideoRecord, key: memoryview, value: memoryview) -> SegmentRecord:
+    """An entry of `segments` of `video`; StoreDamaged where it is not as written."""
+    try:
+        return entries.read_segment(key, value)
+    except (ValueError, RecursionError) as error:
+        number = int.from_bytes(key[-4:], "big")
+        raise StoreDamaged(
+            f"the index entry of segment {number} of video {video.name}: {error}",
+            REBUILD,
+            video=video.video_id,
+            segment=number,
+        ) from error

@@ -1,0 +1,96 @@
+"""The store's folder: its marker, its creation, and who may change it as a whole."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+
+from store.disk import make_folder, network_file_system, sync_folder, write_file
+from store.errors import StoreDamaged, StoreMissing, StoreRefused
+from store.index import FOLDER, Index
+from store.layout import FORMAT
+
+MARKER = "streamkv.json"
+VIDEOS = "videos"
+MARKER_BYTES = b'{"format": %d}\n' % FORMAT
+
+
+def check_marker(root: Path) -> None:
+    """Raise unless `root` is a store of this format."""
+    try:
+        data = (root / MARKER).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        found = "no store there" if root.exists() else "nothing there"
+        raise StoreMissing(
+            f"{found}: {root}", "give the folder of a store, or ingest a video"
+        ) from None
+    try:
+        number = json.loads(data)["format"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        number = None
+    if isinstance(number, int) and number != FORMAT:
+        raise StoreRefused(
+            f"the store has format {number}, this program reads format {FORMAT}: {root}",
+            "use the version of the program that wrote it",
+        )
+    if data != MARKER_BYTES:
+        raise StoreDamaged(
+            f"the marker file is not as written: {root / MARKER}",
+            f"make it hold the one line {MARKER_BYTES.decode().strip()}",
+        )
+
+
+def take_guard(root: Path, how: int) -> int:
+    """Lock the store's folder: shared by all who write, exclusive for who rebuilds the index."""
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        what = "is being rebuilt" if how == fcntl.LOCK_SH else "is being written"
+        raise StoreRefused(
+            f"the store {what} by another process: {root}", "wait, then run again"
+        ) from None
+    return fd
+
+
+def drop_guard(fd: int) -> None:
+    """Release what `take_guard` took."""
+    if fd >= 0:
+        os.close(fd)
+
+
+def create_store(root: Path) -> None:
+    """Make an empty store: the marker comes last, so that a folder with it has all the rest."""
+    root.mkdir(parents=True, exist_ok=True)
+    guard = take_guard(root, fcntl.LOCK_EX)
+    try:
+        if (root / MARKER).exists():
+            return
+        videos = root / VIDEOS
+        strangers = {entry.name for entry in root.iterdir()} - {FOLDER, VIDEOS, MARKER + ".tmp"}
+        if strangers or (videos.exists() and any(videos.iterdir())):
+            raise StoreRefused(
+                f"the folder is neither empty nor a store: {root}", "give a new or an empty folder"
+            )
+        for entry in (root / FOLDER).glob("*.mdb"):
+            entry.unlink()  # of a creation that was cut short: nothing was in it
+        Index(root / FOLDER, write=True, create=True).close()
+        sync_folder(root / FOLDER)
+        make_folder(videos)
+        write_file(root / MARKER, MARKER_BYTES)
+        sync_folder(root.parent)
+    finally:
+        drop_guard(guard)
+
+
+def refuse_network(root: Path, write: bool) -> None:
+    """Refuse to write to a store on a network file system."""
+    kind = network_file_system(root) if write else ""
+    if kind:
+        raise StoreRefused(
+            f"the store would lie on a network file system ({kind}): {root}",
+            "keep it on a local disk: locks and memory maps fail there",
+        )

@@ -1,0 +1,315 @@
+"""The store: a folder of segment files and the index that is derived from them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from store import entries
+from store.blocks import IOCount, fill
+from store.disk import make_folder, sync_folder
+from store.errors import StoreDamaged, StoreRefused, disk_errors
+from store.index import FOLDER, Delete, Index
+from store.index_check import REBUILD
+from store.lock import LOCK_NAME, FileLock
+from store.lookup import find_video, read_segment, read_video
+from store.orphans import clear, find_orphans
+from store.records import (
+    NOTHING_YET,
+    SegmentRecord,
+    VideoRecord,
+    VideoState,
+    check_video_id,
+    first_difference,
+    video_from_json,
+    video_to_json,
+)
+from store.root import (
+    MARKER,
+    VIDEOS,
+    check_marker,
+    create_store,
+    drop_guard,
+    refuse_network,
+    take_guard,
+)
+from store.summaries import BlockRef, LayerSummaries, read_layer
+from store.writer import VideoWriter, refuse_difference
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    import torch
+
+
+class Store:
+    """An open store; get it from `Store.open` and use it in a `with` block.
+
+    A process opens a store once at a time, and does not carry an open one across a fork.
+
+    Attributes:
+        path: the store's folder.
+        io: what `read_blocks` has read so far.
+        unlocked: why reading goes without locks beside writers, "" where it has them.
+    """
+
+    def __init__(self, path: Path, index: Index, *, write: bool, guard: int) -> None:
+        self.path = path
+        self.io = IOCount()
+        self.unlocked = index.unlocked
+        self._index = index
+        self._write = write
+        self._guard = guard
+        self._records: dict[str, VideoRecord] = {}
+
+    @classmethod
+    def open(
+        cls, path: str | os.PathLike[str], *, write: bool = False, create: bool = False
+    ) -> Store:
+        """Open the store in `path`.
+
+        Args:
+            write: for adding and removing videos; else for reading.
+            create: make a store where there is none (and open it for writing).
+
+        Raises:
+            StoreMissing: nothing there, or nothing that is a store.
+            StoreRefused: of another format, being rebuilt, already open in this process, or to be
+                written on a network file system.
+            StoreDamaged: its marker or its index does not read.
+            StoreDiskError: no permission, disk full, I/O error.
+        """
+        root = Path(path)
+        write = write or create
+        refuse_network(root, write)
+        with disk_errors(root):
+            if create and not (root / MARKER).exists():
+                create_store(root)
+            check_marker(root)
+            guard = take_guard(root, fcntl.LOCK_SH) if write else -1
+            try:
+                index = Index(root / FOLDER, write=write)
+            except BaseException:
+                drop_guard(guard)
+                raise
+        return cls(root, index, write=write, guard=guard)
+
+    def __enter__(self) -> Self:
+        """The object itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it, whatever happened."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the store; may be called twice."""
+        self._index.close()
+        drop_guard(self._guard)
+        self._guard = -1
+
+    def videos(self) -> list[tuple[VideoRecord, VideoState]]:
+        """Every video and how far it has come, in order of their ids."""
+        with self._index.read() as snapshot:
+            return [read_video(key, value) for key, value in snapshot.scan("videos")]
+
+    def segments(self, video_id: str) -> list[SegmentRecord]:
+        """The segments of a video, in order; StoreMissing where there is no such video."""
+        with self._index.read() as snapshot:
+            video, state = find_video(snapshot, video_id)
+            found = [
+                read_segment(video, key, value)
+                for key, value in snapshot.scan("segments", entries.video_key(video_id))
+            ]
+        if [segment.number for segment in found] != list(range(state.segments)):
+            raise StoreDamaged(
+                f"the index has {len(found)} of {state.segments} segments of video {video.name}",
+                REBUILD,
+                video=video_id,
+            )
+        return found
+
+    def summaries(self, layer: int, video_ids: Sequence[str]) -> LayerSummaries:
+        """The block keys of `layer` of these videos, all as of one moment.
+
+        Raises:
+            StoreMissing: there is no such video.
+            StoreRefused: their KV differs in shape or dtype, so no one model can read them all.
+            StoreDamaged: an index entry is missing or not as written.
+            ValueError: no such layer.
+        """
+        with self._index.read() as snapshot:
+            videos = [find_video(snapshot, video_id) for video_id in video_ids]
+            for video, _ in videos:
+                self._remember(video, videos[0][0])
+                if not 0 <= layer < video.geometry.layers:
+                    raise ValueError(f"layer {layer} of a model of {video.geometry.layers} layers")
+            return read_layer(snapshot, layer, videos)
+
+    def read_blocks(self, layer: int, refs: Sequence[BlockRef]) -> torch.Tensor:
+        """The KV of the chosen blocks, and no byte more is read for it.
+
+        Args:
+            layer: the layer all of `refs` are of.
+            refs: from `LayerSummaries.ref`, in any order, of one or many videos.
+
+        Returns:
+            [n, 2, kv_heads, tokens, head_dim] in host memory, in the order of `refs`.
+
+        Raises:
+            StoreDamaged: a block is not as it was written: never wrong KV.
+            StoreMissing: a video has been removed meanwhile.
+        """
+        import torch
+
+        if not refs:
+            return torch.empty((0, 2, 0, 0, 0))
+        if any(ref.layer != layer for ref in refs):
+            raise ValueError(f"not all of these blocks are of layer {layer}")
+        records = [self._record(video_id) for video_id in dict.fromkeys(r.video_id for r in refs)]
+        geometry = records[0].geometry
+        for record in records:
+            self._remember(record, records[0])
+        size = geometry.block_bytes()
+        if any(ref.nbytes != size for ref in refs):
+            raise ValueError("these blocks are not of the size of the video's blocks")
+        data = torch.empty(len(refs) * size, dtype=torch.uint8)
+        try:
+            out: Any = data.numpy()
+            fill(memoryview(out), refs, self.path / VIDEOS, self.io)
+        except StoreDamaged as error:
+            self._refuse_removed(error.video)
+            raise
+        shape = (len(refs), 2, geometry.kv_heads, geometry.tokens, geometry.head_dim)
+        return data.view(getattr(torch, geometry.dtype)).view(shape)
+
+    def writer(self, record: VideoRecord) -> VideoWriter:
+        """The writer of a video: of a new one, or of one to go on with after its last segment.
+
+        Raises:
+            StoreRefused: another writer has it, or it is stored with another fingerprint,
+                geometry or profile; the first difference is named.
+            ValueError: the record is not made of JSON values, or the store is open for reading.
+        """
+        self._need_write()
+        folder = self.path / VIDEOS / check_video_id(record.video_id)
+        plain = video_from_json(video_to_json(record))
+        with disk_errors(folder):
+            lock = self._lock(folder, record.name)
+            try:
+                with self._index.read() as snapshot:
+                    value = snapshot.get("videos", entries.video_key(record.video_id))
+                    known = value is not None
+                    stored, state = (
+                        find_video(snapshot, record.video_id) if known else (plain, NOTHING_YET)
+                    )
+                difference = first_difference(stored, plain)
+                if difference:
+                    raise refuse_difference(stored.name, difference)
+                clear(folder, state.segments)
+            except BaseException:
+                lock.release()
+                raise
+        return VideoWriter(self._index, folder, lock, stored, state)
+
+    def remove(self, video_id: str) -> None:
+        """Remove a video: from the index in one transaction, then its files.
+
+        Raises:
+            StoreMissing: there is no such video.
+            StoreRefused: it is being written.
+        """
+        self._need_write()
+        check_video_id(video_id)
+        folder = self.path / VIDEOS / video_id
+        with disk_errors(folder):
+            with self._index.read() as snapshot:
+                video, _ = find_video(snapshot, video_id)
+            lock = self._lock(folder, video.name)
+            try:
+                self._index.write(deletes=self._keys_of(video))
+                self._records.pop(video_id, None)
+                clear(folder, 0)
+            finally:
+                lock.release()
+            with suppress(OSError):  # a stranger's file in it, or a new writer: leave it
+                folder.rmdir()
+            sync_folder(folder.parent)
+
+    def orphans(self) -> list[Path]:
+        """Files no video needs: leftovers of killed writers and interrupted removals."""
+        known = {video.video_id: state.segments for video, state in self.videos()}
+        with disk_errors(self.path):
+            return find_orphans(self.path / VIDEOS, known)
+
+    def prune(self) -> list[Path]:
+        """Delete the orphans, those of living writers left alone; returns what was deleted."""
+        self._need_write()
+        deleted: list[Path] = []
+        for folder in sorted({path.parent for path in self.orphans()}):
+            with disk_errors(folder):
+                try:
+                    lock = self._lock(folder, folder.name)
+                except StoreRefused:
+                    continue  # a writer has started there meanwhile
+                try:
+                    # What is an orphan is asked again: a writer may have come and gone.
+                    states = {video.video_id: state for video, state in self.videos()}
+                    deleted += clear(folder, states.get(folder.name, NOTHING_YET).segments)
+                finally:
+                    lock.release()
+                with suppress(OSError):  # not empty, as a rule
+                    folder.rmdir()
+        return deleted
+
+    def _keys_of(self, video: VideoRecord) -> list[Delete]:
+        key = entries.video_key(video.video_id)
+        with self._index.read() as snapshot:
+            keys = [("segments", bytes(k)) for k, _ in snapshot.scan("segments", key)]
+            for layer in range(video.geometry.layers):
+                prefix = entries.summary_prefix(layer, video.video_id)
+                keys += [("summaries", bytes(k)) for k, _ in snapshot.scan("summaries", prefix)]
+        return [*keys, ("videos", key)]
+
+    def _lock(self, folder: Path, name: str) -> FileLock:
+        while True:
+            make_folder(folder)
+            try:
+                return FileLock(folder / LOCK_NAME, f"video {name}")
+            except FileNotFoundError:
+                continue  # the last writer of nothing took its empty folder away
+
+    def _record(self, video_id: str) -> VideoRecord:
+        if video_id not in self._records:
+            with self._index.read() as snapshot:
+                self._records[video_id] = find_video(snapshot, video_id)[0]
+        return self._records[video_id]
+
+    def _remember(self, video: VideoRecord, first: VideoRecord) -> None:
+        if video.geometry != first.geometry:
+            raise StoreRefused(
+                f"videos {first.name} and {video.name} hold KV of different shapes: "
+                f"{first_difference(first, video, ['geometry'])}",
+                "ask only videos that were ingested with the same model",
+            )
+        self._records[video.video_id] = video
+
+    def _refuse_removed(self, video_id: str | None) -> None:
+        """A missing file is no damage where its video was removed while we read."""
+        if video_id is not None:
+            with self._index.read() as snapshot:
+                find_video(snapshot, video_id)
+
+    def _need_write(self) -> None:
+        if not self._write:
+            raise ValueError("the store is open for reading only: open it with write=True")

@@ -1,0 +1,180 @@
+"""One layer's block keys over many videos: what a question is scored against.
+
+One range scan a video, one copy of the keys, no loop over blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from store.entries import SummaryEntry, read_summary, summary_prefix
+from store.errors import StoreDamaged
+from store.index import Snapshot
+from store.index_check import REBUILD
+from store.records import Geometry, VideoRecord, VideoState
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class BlockRef:
+    """One stored block of one layer, and all that is needed to read exactly its bytes.
+
+    Args:
+        row: its place among the blocks of this segment and layer.
+        block: which span of the segment it is; the number of spans for a summary block.
+        offset: where it starts in the segment file, in bytes; `nbytes` long.
+        checksum: xxh3_64 of these bytes.
+    """
+
+    video_id: str
+    layer: int
+    segment: int
+    row: int
+    block: int
+    offset: int
+    nbytes: int
+    checksum: int
+
+
+@dataclass(frozen=True, eq=False)
+class LayerSummaries:
+    """The B blocks of some videos in one layer, ordered by (video as given, segment, row).
+
+    Args:
+        layer: the layer.
+        video_ids: the videos, in the order asked for.
+        keys: block keys [B, kv_heads, head_dim], float16 or float32, in host memory.
+        video: [B] index into `video_ids`; the other arrays are [B] as well.
+        segment: number of the segment.
+        block: index of the block's span; the number of spans for a summary block.
+        row: place among the rows of its segment.
+        summary: whether it is a summary block.
+        offset: where the block starts in its segment file.
+        checksum: xxh3_64 of the block.
+        block_bytes: size of each block.
+    """
+
+    layer: int
+    video_ids: tuple[str, ...]
+    keys: torch.Tensor
+    video: npt.NDArray[np.int64]
+    segment: npt.NDArray[np.int64]
+    block: npt.NDArray[np.int64]
+    row: npt.NDArray[np.int64]
+    summary: npt.NDArray[np.bool_]
+    offset: npt.NDArray[np.int64]
+    checksum: npt.NDArray[np.uint64]
+    block_bytes: int
+
+    def __len__(self) -> int:
+        """B, the number of blocks."""
+        return len(self.video)
+
+    def ref(self, i: int) -> BlockRef:
+        """Block `i`, to be read."""
+        return BlockRef(
+            video_id=self.video_ids[self.video[i]],
+            layer=self.layer,
+            segment=int(self.segment[i]),
+            row=int(self.row[i]),
+            block=int(self.block[i]),
+            offset=int(self.offset[i]),
+            nbytes=self.block_bytes,
+            checksum=int(self.checksum[i]),
+        )
+
+    def refs(self, indices: Iterable[int]) -> list[BlockRef]:
+        """Blocks `indices`, in this order."""
+        return [self.ref(int(i)) for i in indices]
+
+
+def read_layer(
+    snapshot: Snapshot, layer: int, videos: Sequence[tuple[VideoRecord, VideoState]]
+) -> LayerSummaries:
+    """Gather one layer's summaries; the videos share one geometry.
+
+    Raises:
+        StoreDamaged: an entry is missing or not as written.
+    """
+    import torch
+
+    found: list[tuple[int, int, SummaryEntry]] = []
+    for place, (video, state) in enumerate(videos):
+        before = len(found)
+        for key, value in snapshot.scan("summaries", summary_prefix(layer, video.video_id)):
+            segment = int.from_bytes(key[-4:], "big")
+            found.append((place, segment, _entry(key, value, video, layer, segment)))
+        if len(found) - before != state.segments:
+            raise StoreDamaged(
+                f"the index has {len(found) - before} of {state.segments} segments in layer "
+                f"{layer} of video {video.name} ({video.video_id})",
+                REBUILD,
+                video=video.video_id,
+                layer=layer,
+            )
+    rows = np.array([len(entry.table.blocks) for _, _, entry in found], dtype=np.int64)
+    ends = np.cumsum(rows)
+    total = int(ends[-1]) if len(ends) else 0
+    row = np.arange(total, dtype=np.int64) - np.repeat(ends - rows, rows)
+    has_summary = np.array([entry.summary for _, _, entry in found], dtype=np.bool_)
+    geometry = videos[0][0].geometry if videos else None
+    block_bytes = geometry.block_bytes() if geometry else 0
+    offsets = np.array([entry.offset for _, _, entry in found], dtype=np.int64)
+    return LayerSummaries(
+        layer=layer,
+        video_ids=tuple(video.video_id for video, _ in videos),
+        keys=torch.from_numpy(_keys(found, total, geometry)),
+        video=np.repeat(np.array([place for place, _, _ in found], dtype=np.int64), rows),
+        segment=np.repeat(np.array([number for _, number, _ in found], dtype=np.int64), rows),
+        block=_join([entry.table.blocks for _, _, entry in found], np.int64),
+        row=row,
+        summary=np.repeat(has_summary, rows) & (row == np.repeat(rows, rows) - 1),
+        offset=np.repeat(offsets, rows) + row * block_bytes,
+        checksum=_join([entry.table.checksums for _, _, entry in found], np.uint64),
+        block_bytes=block_bytes,
+    )
+
+
+def _entry(
+    key: memoryview, value: memoryview, video: VideoRecord, layer: int, segment: int
+) -> SummaryEntry:
+    try:
+        entry = read_summary(key, value)
+        geometry = video.geometry
+        shape = (geometry.kv_heads, geometry.head_dim)
+        if entry.table.keys.shape[1:] != shape or entry.block_bytes != geometry.block_bytes():
+            raise ValueError("not of the video's geometry")
+    except ValueError as error:
+        raise StoreDamaged(
+            f"the index entry of segment {segment}, layer {layer} of video {video.name} "
+            f"({video.video_id}): {error}",
+            REBUILD,
+            video=video.video_id,
+            segment=segment,
+            layer=layer,
+        ) from error
+    return entry
+
+
+def _keys(
+    found: Sequence[tuple[int, int, SummaryEntry]], total: int, geometry: Geometry | None
+) -> npt.NDArray[Any]:
+    """All block keys in one new array, each copied once out of the index's pages."""
+    if geometry is None:
+        return np.empty((0, 0, 0), dtype=np.float16)
+    shape = (total, geometry.kv_heads, geometry.head_dim)
+    keys = np.empty(shape, dtype=geometry.key_dtype())
+    if found:
+        np.concatenate([entry.table.keys for _, _, entry in found], out=keys)
+    return keys
+
+
+def _join(arrays: Sequence[npt.NDArray[Any]], dtype: Any) -> npt.NDArray[Any]:
+    return np.concatenate(arrays, dtype=dtype) if arrays else np.empty(0, dtype=dtype)
