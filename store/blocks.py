@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,13 +32,20 @@ class IOCount:
     runs: int = 0
 
 
-def fill(out: memoryview, refs: Sequence[BlockRef], videos: Path, count: IOCount) -> None:
+def fill(
+    out: memoryview,
+    refs: Sequence[BlockRef],
+    videos: Path,
+    count: IOCount,
+    names: Mapping[str, str],
+) -> None:
     """Read block `refs[i]` into the i-th part of `out`, and verify it.
 
     Args:
         out: writable bytes, `len(refs) * nbytes` of them.
         videos: the folder that holds the videos' folders.
         count: added to.
+        names: what the user calls each video, by id, for messages.
 
     Raises:
         StoreDamaged: a file is missing, ends too early, or a block is not as written.
@@ -52,17 +59,22 @@ def fill(out: memoryview, refs: Sequence[BlockRef], videos: Path, count: IOCount
             try:
                 fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
-                raise _damaged(first, "its file is missing") from None
+                raise _damaged(first, names, "its file is missing") from None
             try:
                 count.files += 1
                 for run in _runs(file, refs):
-                    _read_run(fd, out, run, refs, count)
+                    _read_run(fd, out, run, refs, count, names)
             finally:
                 os.close(fd)
 
 
 def _read_run(
-    fd: int, out: memoryview, run: Sequence[int], refs: Sequence[BlockRef], count: IOCount
+    fd: int,
+    out: memoryview,
+    run: Sequence[int],
+    refs: Sequence[BlockRef],
+    count: IOCount,
+    names: Mapping[str, str],
 ) -> None:
     """One read for blocks that lie side by side in the file, wherever they go in `out`."""
     size = refs[run[0]].nbytes
@@ -71,10 +83,10 @@ def _read_run(
     count.runs += 1
     count.bytes += got
     if got < size * len(run):
-        raise _damaged(refs[run[got // size]], "its file is cut short")
+        raise _damaged(refs[run[got // size]], names, "its file is cut short")
     for i, part in zip(run, parts, strict=True):
         if xxhash.xxh3_64_intdigest(part) != refs[i].checksum:
-            raise _damaged(refs[i], "checksum mismatch")
+            raise _damaged(refs[i], names, "checksum mismatch")
     count.blocks += len(run)
 
 
@@ -106,10 +118,10 @@ def _file(ref: BlockRef) -> tuple[str, int]:
     return ref.video_id, ref.segment
 
 
-def _damaged(ref: BlockRef, why: str) -> StoreDamaged:
+def _damaged(ref: BlockRef, names: Mapping[str, str], why: str) -> StoreDamaged:
     return StoreDamaged(
         f"block {ref.block} in layer {ref.layer} of segment {ref.segment} of video "
-        f"{ref.video_id}: {why}",
+        f"{names[ref.video_id]} ({ref.video_id}): {why}",
         REMEDY,
         video=ref.video_id,
         segment=ref.segment,

@@ -74,7 +74,7 @@ class VideoRecord:
     Args:
         video_id: 16 lower-case hex digits, chosen by the caller.
         profile: JSON values only; the store compares it and never looks inside.
-        created: ISO 8601 time.
+        created: ISO 8601 time; of the video, so that the same file gives the same bytes again.
         notes: JSON values the caller keeps; not compared.
 
     Raises:

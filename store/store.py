@@ -186,7 +186,8 @@ class Store:
         data = torch.empty(len(refs) * size, dtype=torch.uint8)
         try:
             out: Any = data.numpy()
-            fill(memoryview(out), refs, self.path / VIDEOS, self.io)
+            names = {record.video_id: record.name for record in records}
+            fill(memoryview(out), refs, self.path / VIDEOS, self.io, names)
         except StoreDamaged as error:
             self._refuse_removed(error.video)
             raise

@@ -7,7 +7,7 @@ import typer
 
 from streamkv_cli import __version__, settings
 from streamkv_cli.commands import ask, ingest, ls, rm, show
-from streamkv_cli.commands.guard import exit_on_sigterm
+from streamkv_cli.commands.guard import exit_on_sigterm, guarded
 
 app = typer.Typer(
     name="streamkv",
@@ -36,6 +36,7 @@ def _print_version(wanted: bool) -> None:
 
 
 @app.callback()
+@guarded
 def root(
     context: typer.Context,
     version: Annotated[

@@ -37,14 +37,8 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
-        from store import StoreError
-
         try:
             command(*args, **kwargs)
-        except (StreamKVError, StoreError) as error:
-            _debug()
-            Console().error(str(error))
-            raise typer.Exit(exit_code(error)) from None
         except KeyboardInterrupt:
             _debug()
             raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -52,11 +46,13 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             # Whoever read our output has seen enough, as `| head -1` does.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(128 + signal.SIGPIPE) from None
-        except OSError as error:
+        except Exception as error:
+            found = _foreseen(error)
+            if found is None:
+                raise
             _debug()
-            where = f": {error.filename}" if error.filename else ""
-            Console().error(f"{error.strerror or error}{where}; check the disk and its permissions")
-            raise typer.Exit(EXIT_DISK) from None
+            Console().error(found[0])
+            raise typer.Exit(found[1]) from None
 
     return wrapper
 
@@ -66,6 +62,19 @@ def exit_code(error: Exception) -> int:
     if isinstance(error, StreamKVError):
         return error.exit_code
     return _STORE_EXITS[getattr(error, "kind", "damaged")]
+
+
+def _foreseen(error: Exception) -> tuple[str, int] | None:
+    """One line and the exit code of an error that a user can meet; None for a mistake of ours."""
+    from store import StoreError  # here, because most commands that end well never need it
+
+    if isinstance(error, StreamKVError | StoreError):
+        return str(error), exit_code(error)
+    if isinstance(error, OSError):
+        where = f": {error.filename}" if error.filename else ""
+        line = f"{error.strerror or error}{where}; check the disk and its permissions"
+        return line, EXIT_DISK
+    return None
 
 
 def exit_on_sigterm() -> None:

@@ -195,7 +195,12 @@ class _Session:
         return True
 
     def _ingest(self, store: "Store", source: str) -> None:
-        from streamkv_cli.pipeline.ingest import ingest_video, resume_point, vision_batch
+        from streamkv_cli.pipeline.ingest import (
+            ResumePoint,
+            ingest_video,
+            resume_point,
+            vision_batch,
+        )
         from streamkv_cli.video import open_video
 
         identity = _fingerprint(source)
@@ -205,7 +210,7 @@ class _Session:
             if found[1].complete:
                 self._tell_done(*found)
                 return
-        resume = resume_point(store, identity[:16]) if found else resume_point_none()
+        resume = resume_point(store, identity[:16]) if found else ResumePoint()
         model = self._loaded()
         start = resume.start(vision_batch(model), self.fps)
         with open_video(
@@ -270,7 +275,7 @@ class _Session:
             fingerprint=identity,
             profile=self.profile,
             geometry=geometry,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            created=_date(local),
             notes={
                 "model": self.checkpoint.source,
                 "revision": self.checkpoint.revision,
@@ -358,11 +363,13 @@ class _Speed:
         )
 
 
-def resume_point_none() -> Any:
-    """The start of a video that the store does not know."""
-    from streamkv_cli.pipeline.ingest import ResumePoint
+def _date(source: Path) -> str:
+    """When a video was made, as far as its file tells; now, for a stream.
 
-    return ResumePoint()
+    Not the time of the ingest: the same file, ingested again, shall give the same bytes.
+    """
+    made = datetime.fromtimestamp(source.stat().st_mtime, UTC) if source.exists() else None
+    return (made or datetime.now(UTC)).isoformat(timespec="seconds")
 
 
 def _fingerprint(source: str) -> str:

@@ -40,9 +40,7 @@ def test_equals_the_stock_processor(tmp_path: Path, height: int, width: int, res
     (tmp_path / "video_preprocessor_config.json").write_text(json.dumps(config))
     frames = [smooth_frame(height, width, seed) for seed in range(3)]
     ours = load_preprocessing(tmp_path)(frames, torch.device("cpu"))
-    stock = LlavaOnevisionImageProcessorPil(
-        **config, image_grid_pinpoints=[[48, 48]]
-    )
+    stock = LlavaOnevisionImageProcessorPil(**config, image_grid_pinpoints=[[48, 48]])
     for frame, pixels in zip(frames, ours, strict=True):
         resized = stock.resize(np.moveaxis(frame, 2, 0), size=_Size(48, 48), resample=resample)
         mean, std = np.array(MEAN)[:, None, None], np.array(STD)[:, None, None]

@@ -1,0 +1,236 @@
+"""From a video file to an answer through the store, against the stock model on the raw video."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import LlavaOnevisionForConditionalGeneration
+
+from store import Geometry, Store, VideoRecord
+from streamkv_cli.errors import VideoError
+from streamkv_cli.method.presets import Method, preset
+from streamkv_cli.model.checkpoint import find_checkpoint
+from streamkv_cli.model.device import choose_placement
+from streamkv_cli.model.loading import load_model
+from streamkv_cli.model.video_llm import VideoLLM
+from streamkv_cli.pipeline.answer import Answer, Sampling, answer_question
+from streamkv_cli.pipeline.ingest import (
+    Progress,
+    ResumePoint,
+    ingest_video,
+    resume_point,
+    vision_batch,
+)
+from streamkv_cli.pipeline.profile import ingest_profile, model_profile
+from streamkv_cli.video import Frame, open_video
+from tests.clips import numbered, write_clip
+
+INIT, GUIDANCE, QUESTION = "Watch.", "What matters here?", "What colour is the circle?"
+VIDEO_ID = "0123456789abcdef"
+FPS = 1.0
+
+
+@pytest.fixture(scope="module")
+def model(tiny: Path) -> VideoLLM:
+    return load_model(find_checkpoint(str(tiny)), choose_placement("cpu"))
+
+
+def record_of(model: VideoLLM, method: Method, tiny: Path) -> VideoRecord:
+    shape = model.shape
+    checkpoint = find_checkpoint(str(tiny))
+    return VideoRecord(
+        VIDEO_ID,
+        "demo.mp4",
+        "demo.mp4",
+        VIDEO_ID,
+        ingest_profile(model_profile(checkpoint, "float32", INIT), method, FPS, GUIDANCE),
+        Geometry(shape.layers, shape.kv_heads, shape.tokens, shape.head_dim, "float32"),
+        datetime.now(UTC).isoformat(),
+        {},
+    )
+
+
+def ingest(
+    path: Path, video: Path, model: VideoLLM, method: Method, tiny: Path, stop_after: int = 10**9
+) -> Progress:
+    """Ingest, going on where an earlier call stopped; `stop_after` frames the decoder breaks."""
+    with Store.open(path, create=True) as store:
+        known = any(record.video_id == VIDEO_ID for record, _ in store.videos())
+        resume = resume_point(store, VIDEO_ID) if known else ResumePoint()
+        start = resume.start(vision_batch(model), FPS)
+        with open_video(video, fps=FPS, start=start, decoder="pyav") as reader:
+            return ingest_video(
+                _Breaking(reader, stop_after),  # type: ignore[arg-type]
+                record_of(model, method, tiny),
+                store,
+                model,
+                method,
+                fps=FPS,
+                init_prompt=INIT,
+                guidance_prompt=GUIDANCE,
+                resume=resume,
+            )
+
+
+class _Breaking:
+    """A reader whose decoder gives up after some frames, as with a damaged file."""
+
+    def __init__(self, reader: object, frames: int) -> None:
+        self.reader = reader
+        self.frames = frames
+        self.info = reader.info  # type: ignore[attr-defined]
+
+    def __iter__(self) -> Iterator[Frame]:
+        for count, frame in enumerate(self.reader):  # type: ignore[call-overload]
+            if count >= self.frames:
+                raise VideoError("the video breaks off here")
+            yield frame
+
+
+def ask(path: Path, model: VideoLLM, method: Method, tokens: int = 24) -> Answer:
+    with Store.open(path) as store:
+        return answer_question(
+            store,
+            [record for record, _ in store.videos()],
+            model,
+            method,
+            QUESTION,
+            init_prompt=INIT,
+            sampling=Sampling(max_new_tokens=tokens),
+        )
+
+
+def segment_files(path: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in sorted(path.glob(f"videos/{VIDEO_ID}/*.safetensors"))}
+
+
+def test_everything_kept_answers_as_stock_generate_does(
+    tmp_path: Path, demo_video: Path, model: VideoLLM, tiny: Path
+) -> None:
+    everything = preset("default", keep=1.0, window=10**6, blocks=10**4, max_frames=10)
+    progress = ingest(tmp_path, demo_video, model, everything, tiny)
+    answer = ask(tmp_path, model, everything)
+    assert progress.frames == 48
+    assert progress.blocks_kept == progress.blocks_seen == 48 * model.shape.layers
+    assert answer.blocks_fetched == answer.blocks_stored == 48 * model.shape.layers
+
+    stock = LlavaOnevisionForConditionalGeneration.from_pretrained(tiny).eval()
+    with open_video(demo_video, fps=FPS, decoder="pyav") as reader:
+        pixels = model.preprocess([frame.pixels for frame in reader])
+    prompt = model.prompt(INIT, QUESTION)
+    video = [stock.config.video_token_id] * (48 * model.shape.tokens + 1)
+    ids = torch.tensor([[*prompt.before, *video, *prompt.after]])
+    expected = stock.generate(
+        input_ids=ids, pixel_values_videos=pixels[None], max_new_tokens=24, do_sample=False
+    )
+    assert answer.tokens == expected[0, ids.shape[1] :].tolist()
+    assert len(set(answer.tokens)) > 1
+
+
+def test_compression_keeps_the_budget_and_fetch_reads_no_more_than_chosen(
+    tmp_path: Path, demo_video: Path, model: VideoLLM, tiny: Path
+) -> None:
+    method = preset("default", keep=0.5, blocks=6, local=2)
+    progress = ingest(tmp_path, demo_video, model, method, tiny)
+    assert progress.blocks_kept == progress.blocks_seen * 0.5
+    with Store.open(tmp_path) as store:
+        segments = store.segments(VIDEO_ID)
+        (_, state) = store.videos()[0]
+    assert state.complete
+    assert segments[-1].final
+    assert [s.start for s in segments] == [0, 8, 16, 24, 32, 40]  # the scenes of the demo
+    assert [s.end for s in segments] == [8, 16, 24, 32, 40, 48]
+    assert all(s.summary for s in segments)
+    answer = ask(tmp_path, model, method)
+    assert sum(answer.budgets) == 6 * model.shape.layers
+    assert answer.blocks_fetched < answer.blocks_stored / 2
+    block_bytes = 2 * 2 * 4 * 16 * 4
+    assert answer.bytes_fetched == answer.blocks_fetched * block_bytes
+    assert answer.evidence
+    assert all(0 <= e.start < e.end <= 48 for e in answer.evidence)
+    assert [e.layers for e in answer.evidence] == sorted(
+        (e.layers for e in answer.evidence), reverse=True
+    )
+
+
+def test_the_most_recent_blocks_are_always_fetched(
+    tmp_path: Path, demo_video: Path, model: VideoLLM, tiny: Path
+) -> None:
+    from streamkv_cli.pipeline.retrieve import Retriever
+
+    method = preset("default", keep=0.5, blocks=4, local=3)
+    ingest(tmp_path, demo_video, model, method, tiny)
+    prompt = model.prompt(INIT, QUESTION)
+    with Store.open(tmp_path) as store:
+        retriever = Retriever(
+            store, [VIDEO_ID], model.encode_prefix(prompt.before), model.shape, method
+        )
+        model.probe(prompt, retriever.choose, retriever.position)
+        retriever.settle()
+        model.logits(prompt, retriever.choose, retriever.position)
+        for layer, held in retriever._held.items():
+            count = len(retriever.summaries(layer).row)
+            assert set(range(count - 3, count)) <= set(held.rows)
+
+
+@pytest.mark.parametrize("name", ["default", "paper", "official"])
+def test_every_preset_ingests_and_answers(
+    tmp_path: Path, demo_video: Path, model: VideoLLM, tiny: Path, name: str
+) -> None:
+    method = preset(name, blocks=5, local=0)
+    progress = ingest(tmp_path, demo_video, model, method, tiny)
+    assert 0 < progress.blocks_kept < progress.blocks_seen
+    answer = ask(tmp_path, model, method, tokens=3)
+    assert len(answer.tokens) == 3
+    assert len(answer.budgets) == model.shape.layers
+
+
+@pytest.mark.parametrize("stop_after", [3, 21, 33, 47])
+def test_an_interrupted_ingest_ends_with_the_same_bytes(
+    tmp_path: Path, demo_video: Path, model: VideoLLM, tiny: Path, stop_after: int
+) -> None:
+    # A window of 20 blocks, so that what is restored is less than what was stored.
+    method = preset("default", keep=0.5, window=20 * model.shape.tokens)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    ingest(whole, demo_video, model, method, tiny)
+    with pytest.raises(VideoError, match="breaks off"):
+        ingest(broken, demo_video, model, method, tiny, stop_after)
+    partial = segment_files(broken)
+    in_batches = stop_after // 8 * 8  # frames of a batch that never filled are not encoded
+    assert len(partial) == max(0, (in_batches - 1) // 8)
+    progress = ingest(broken, demo_video, model, method, tiny)
+    assert progress.resumed == len(partial)
+    expected = segment_files(whole)
+    resumed = segment_files(broken)
+    assert list(resumed) == list(expected)
+    with Store.open(whole) as a, Store.open(broken) as b:
+        for layer in range(model.shape.layers):
+            one, two = a.summaries(layer, [VIDEO_ID]), b.summaries(layer, [VIDEO_ID])
+            assert (one.checksum == two.checksum).all()
+            assert torch.equal(one.keys, two.keys)
+        strip = [replace(s, bytes=0) for s in a.segments(VIDEO_ID)]
+        assert strip == [replace(s, bytes=0) for s in b.segments(VIDEO_ID)]
+
+
+def test_one_frame_is_a_memory(tmp_path: Path, model: VideoLLM, tiny: Path) -> None:
+    clip = tmp_path / "one.mp4"
+    write_clip(clip, numbered(1), fps=10)
+    method = preset("default")
+    progress = ingest(tmp_path / "store", clip, model, method, tiny)
+    assert (progress.frames, progress.segments) == (1, 1)
+    assert ask(tmp_path / "store", model, method, tokens=2).tokens
+
+
+def test_a_store_moved_elsewhere_answers_the_same(
+    tmp_path: Path, demo_video: Path, model: VideoLLM, tiny: Path
+) -> None:
+    method = preset("default", blocks=6, local=2)
+    ingest(tmp_path / "here", demo_video, model, method, tiny)
+    before = ask(tmp_path / "here", model, method)
+    shutil.move(tmp_path / "here", tmp_path / "there")
+    after = ask(tmp_path / "there", model, method)
+    assert (after.tokens, after.evidence) == (before.tokens, before.evidence)
