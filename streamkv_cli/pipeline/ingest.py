@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Any
 
 import torch
@@ -243,13 +242,20 @@ class _Commits:
 
 def _batches(reader: Iterable[Frame], size: int, progress: Progress) -> Iterator[list[Frame]]:
     """Frames in batches aligned to the sampling grid; the wait for them is the decode stage."""
-    batches = groupby(reader, key=lambda frame: frame.index // size)
+    frames = iter(reader)
+    batch: list[Frame] = []
     while True:
         with progress.timed("decode"):
-            batch = next(((list(frames)) for _, frames in batches), None)
-        if batch is None:
+            frame = next(frames, None)
+        if batch and (frame is None or frame.index // size != batch[0].index // size):
+            yield batch
+            batch = []
+        if frame is None:
             return
-        yield batch
+        batch.append(frame)
+        if (frame.index + 1) % size == 0:
+            yield batch
+            batch = []
 
 
 def _cut_rule(method: Method, resume: ResumePoint) -> CutRule:
