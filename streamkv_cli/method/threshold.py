@@ -51,7 +51,7 @@ class CalibratedThreshold:
     that goes on for ever needs no more than `history` numbers.
     """
 
-    def __init__(self, ratio: float = 6.0, history: int = 256, warm_up: int = 3) -> None:
+    def __init__(self, ratio: float = 8.0, history: int = 256, warm_up: int = 3) -> None:
         self.ratio = ratio
         self.warm_up = warm_up
         self._changes: deque[float] = deque(maxlen=history)

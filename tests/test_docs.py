@@ -1,0 +1,72 @@
+"""The sessions of the documentation are real: they are run again, in order."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tiny_checkpoint import write_tiny_checkpoint
+
+from tests.conftest import ROOT
+
+
+def sessions(path: Path) -> list[tuple[str, list[str]]]:
+    """Commands of a page's console blocks with the lines shown under them."""
+    found = []
+    for block in re.findall(r"```console\n(.*?)```", path.read_text(), flags=re.DOTALL):
+        for command, shown in re.findall(
+            r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, flags=re.MULTILINE
+        ):
+            found.append((command, shown.rstrip().splitlines()))
+    return found
+
+
+def masked(line: str) -> str:
+    """Numbers differ from machine to machine; words and layout do not."""
+    line = re.sub(r"\d+x\d+|\d+(\.\d+)?", "#", line)
+    line = re.sub(r"(KiB|MiB|\bB\b)", "BYTES", line)
+    line = re.sub(r"#( #)+", "#", line)
+    return re.sub(r"\s+", " ", line).strip()
+
+
+def test_sessions_of_commands_md(tmp_path: Path, demo_video: Path) -> None:
+    write_tiny_checkpoint(tmp_path / "tiny")
+    shutil.copy(demo_video, tmp_path)
+    environment = {
+        **os.environ,
+        "STREAMKV_STORE": "kv",
+        "STREAMKV_CONFIG": str(tmp_path / "none.toml"),
+    }
+    shown_sessions = sessions(ROOT / "docs" / "commands.md")
+    assert len(shown_sessions) >= 8
+    for command, shown in shown_sessions:
+        program, *words = shlex.split(command)
+        assert program == "streamkv"
+        result = subprocess.run(
+            [sys.executable, "-m", "streamkv_cli", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=tmp_path,
+            env=environment,
+            check=False,
+        )
+        printed = [masked(line) for line in result.stdout.strip().splitlines()]
+        expected = [masked(line) for line in shown]
+        if words[0] == "ask" and result.returncode == 0:
+            # What a random model says is noise, and how much evidence there is follows from it.
+            assert printed[0] == expected[0]
+            assert len(printed[1]) > 0
+            assert set(printed[2:]) == set(expected[2:])
+        else:
+            assert printed == expected, command
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
