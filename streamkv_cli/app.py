@@ -1,5 +1,7 @@
 """The Typer app: registers commands and imports nothing heavy, so that `--help` is immediate."""
 
+import io
+import sys
 from collections.abc import Callable
 from typing import Annotated
 
@@ -52,5 +54,9 @@ def root(
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        # A name that is no valid text must not stop the program; \\udcff is valid JSON, too.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     exit_on_sigterm()
     app()

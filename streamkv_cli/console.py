@@ -50,6 +50,7 @@ class Console:
         """
         if self.json_lines:
             return
+        rows = [[escaped(cell) for cell in row] for row in rows]
         if not sys.stdout.isatty():
             for row in (header, *rows):
                 self.text("\t".join(row))
@@ -67,20 +68,20 @@ class Console:
     def message(self, text: str) -> None:
         """Something worth knowing, unless quiet."""
         if not self.quiet:
-            _write(sys.stderr, text + "\n")
+            _write(sys.stderr, escaped(text, keep="\n") + "\n")
 
     def detail(self, text: str) -> None:
         """Something only `-v` shows."""
         if self.verbose:
-            _write(sys.stderr, text + "\n")
+            _write(sys.stderr, escaped(text) + "\n")
 
     def warning(self, text: str) -> None:
         """Something that may matter for the result."""
-        _write(sys.stderr, f"{_coloured('warning', '33')}: {text}\n")
+        _write(sys.stderr, f"{_coloured('warning', '33')}: {escaped(text)}\n")
 
     def error(self, text: str) -> None:
         """What went wrong, one line."""
-        _write(sys.stderr, f"{_coloured('error', '31')}: {text}\n")
+        _write(sys.stderr, f"{_coloured('error', '31')}: {escaped(text)}\n")
 
     @contextmanager
     def progress(self, title: str, total: float | None) -> Iterator["ProgressLine"]:
@@ -89,7 +90,7 @@ class Console:
             yield _Lines(self, title, total)
             return
         with _bar() as bar:
-            yield _Bar(bar, title, total)
+            yield _Bar(bar, escaped(title), total)
 
 
 class ProgressLine:
@@ -144,6 +145,15 @@ def _bar() -> Iterator["Progress"]:
     console = rich.console.Console(stderr=True)
     with Progress(*columns, console=console, transient=True) as bar:
         yield bar
+
+
+def escaped(text: str, keep: str = "") -> str:
+    """Text with control characters made visible: a file name may hold any of them."""
+    return "".join(c if c in keep or c.isprintable() else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def _write(stream: IO[str], text: str) -> None:

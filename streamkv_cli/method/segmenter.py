@@ -40,12 +40,12 @@ class Segment:
     Attributes:
         number: counts from 0.
         pieces: what is left of its frames after averaging, in time order.
-        cut_similarity: s_t at the cut that ended it; None at the end of the stream or at a limit.
+        changes: 1 - s_t of every frame since the last cut, the one that ended it included.
     """
 
     number: int
     pieces: list[Piece] = field(default_factory=list)
-    cut_similarity: float | None = None
+    changes: list[float] = field(default_factory=list)
 
     @property
     def features(self) -> Tensor:
@@ -115,6 +115,7 @@ class Segmenter:
         self.max_seconds = max_seconds
         self._open = Segment(first)
         self._previous: Tensor | None = None
+        self._changes: list[float] = []
 
     def push(
         self, features: Tensor, time: float, embedding: Tensor | None = None
@@ -132,12 +133,11 @@ class Segmenter:
             # Compared with the previous frame as it was, never with an average (published code).
             s = similarity(self._previous, vector)
             changed = self.rule.is_cut(s)
+            self._changes.append(1.0 - s)
             if self._open.pieces:
                 piece.similarity = s
-                if changed and len(self._open.pieces) >= self.min_frames:
-                    yield self._close(s)
-                elif self._is_full(time):
-                    yield self._close(None)
+                if (changed and len(self._open.pieces) >= self.min_frames) or self._is_full(time):
+                    yield self._close()
         self._previous = vector
         if not self._open.pieces:
             piece.similarity = 0.0
@@ -148,7 +148,7 @@ class Segmenter:
     def finish(self) -> Iterator[Segment]:
         """Yields the open segment at the end of the stream, however short."""
         if self._open.pieces:
-            yield self._close(None)
+            yield self._close()
 
     def _is_full(self, time: float) -> bool:
         spans_long = self.max_seconds is not None and (
@@ -157,9 +157,9 @@ class Segmenter:
         )
         return spans_long or (not self.merge and len(self._open.pieces) >= self.max_frames)
 
-    def _close(self, cut_similarity: float | None) -> Segment:
+    def _close(self) -> Segment:
         closed = self._open
-        closed.cut_similarity = cut_similarity
+        closed.changes, self._changes = self._changes, []
         self._open = Segment(closed.number + 1)
         return closed
 

@@ -70,7 +70,7 @@ class ResumePoint:
     Attributes:
         segments: already committed.
         next_frame, next_time: grid index and seconds of the first frame of the next segment.
-        changes: state of the cut rule, where it has one.
+        changes: 1 - s_t of all frames so far, which the cut rule may have learnt from.
     """
 
     segments: int = 0
@@ -95,9 +95,8 @@ def resume_point(store: Store, video_id: str) -> ResumePoint:
     if not segments:
         return ResumePoint()
     notes = segments[-1].notes
-    return ResumePoint(
-        len(segments), notes["next_frame"], notes["next_time"], tuple(notes["changes"])
-    )
+    changes = tuple(change for segment in segments for change in segment.notes["changes"])
+    return ResumePoint(len(segments), notes["next_frame"], notes["next_time"], changes)
 
 
 def vision_batch(model: VideoLLM) -> int:
@@ -152,7 +151,7 @@ def ingest_video(
                 progress.segments += 1
                 progress.blocks_seen += compressed.seen
                 progress.blocks_kept += compressed.kept
-                notes: dict[str, Any] = {"changes": _changes(rule)}
+                notes: dict[str, Any] = {"changes": segment.changes}
                 if following is not None:
                     notes |= {"next_frame": following.index, "next_time": following.time}
                 spans = _spans(segment, 1 / fps, reader.info.duration)
@@ -263,10 +262,6 @@ def _cut_rule(method: Method, resume: ResumePoint) -> CutRule:
     if isinstance(rule, CalibratedThreshold):
         rule.changes = resume.changes
     return rule
-
-
-def _changes(rule: CutRule) -> list[float]:
-    return rule.changes if isinstance(rule, CalibratedThreshold) else []
 
 
 def _cut_vectors(features: FrameFeatures, method: Method) -> torch.Tensor:
