@@ -21,7 +21,7 @@ from streamkv_cli.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from store import VideoRecord
+    from store import Store, VideoRecord
     from streamkv_cli.method.presets import Method
     from streamkv_cli.model.checkpoint import Checkpoint
     from streamkv_cli.model.video_llm import VideoLLM
@@ -105,7 +105,7 @@ def ask(
 
         loaded = _load(console, records, checkpoint, device)
         method = _method(records, preset, blocks, local)
-        _warn_long(console, loaded, method)
+        _warn_long(console, loaded, method, _most_stored(opened, records))
         answer = answer_question(
             opened,
             records,
@@ -205,11 +205,18 @@ def _method(
     return method
 
 
-def _warn_long(console: Console, model: "VideoLLM", method: "Method") -> None:
-    needed = method.blocks * model.shape.tokens
+def _most_stored(store: "Store", records: "Sequence[VideoRecord]") -> int:
+    """Blocks in the fullest layer."""
+    layers = records[0].geometry.layers
+    segments = [segment for record in records for segment in store.segments(record.video_id)]
+    return max(sum(s.kept[layer] + s.summary for s in segments) for layer in range(layers))
+
+
+def _warn_long(console: Console, model: "VideoLLM", method: "Method", stored: int) -> None:
+    needed = min(method.blocks, stored) * model.shape.tokens
     if needed > model.longest_context:
         console.warning(
-            f"--blocks {method.blocks} needs up to {needed:,} positions, the model was made for "
+            f"--blocks {method.blocks} takes {needed:,} positions, the model was made for "
             f"{model.longest_context:,}; fewer blocks may answer better"
         )
 

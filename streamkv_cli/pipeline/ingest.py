@@ -89,9 +89,9 @@ class ResumePoint:
         return max(0.0, self.next_time - (self.next_frame % batch + 0.5) / fps)
 
 
-def resume_point(store: Store, video_id: str) -> ResumePoint:
-    """Read off the store how far an ingest had come."""
-    segments = store.segments(video_id)
+def resume_point(store: Store, video_id: str | None) -> ResumePoint:
+    """Read off the store how far an ingest had come; None is a video the store does not know."""
+    segments = store.segments(video_id) if video_id else []
     if not segments:
         return ResumePoint()
     notes = segments[-1].notes

@@ -18,7 +18,6 @@ from streamkv_cli.model.video_llm import VideoLLM
 from streamkv_cli.pipeline.answer import Answer, Sampling, answer_question
 from streamkv_cli.pipeline.ingest import (
     Progress,
-    ResumePoint,
     ingest_video,
     resume_point,
     vision_batch,
@@ -59,7 +58,7 @@ def ingest(
     """Ingest, going on where an earlier call stopped; `stop_after` frames the decoder breaks."""
     with Store.open(path, create=True) as store:
         known = any(record.video_id == VIDEO_ID for record, _ in store.videos())
-        resume = resume_point(store, VIDEO_ID) if known else ResumePoint()
+        resume = resume_point(store, VIDEO_ID if known else None)
         start = resume.start(vision_batch(model), FPS)
         with open_video(video, fps=FPS, start=start, decoder="pyav") as reader:
             return ingest_video(

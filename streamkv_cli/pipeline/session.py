@@ -1,0 +1,212 @@
+"""Ingest videos one after another with one model: skip, go on with, or begin each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import xxhash
+
+from store import Geometry, Store, StoreRefused, VideoRecord, VideoState
+from streamkv_cli.errors import VideoError
+from streamkv_cli.pipeline.profile import first_difference, ingest_profile, model_profile
+from streamkv_cli.video import VideoInfo, fingerprint, open_video
+
+if TYPE_CHECKING:
+    from streamkv_cli.method.presets import Method
+    from streamkv_cli.model.checkpoint import Checkpoint
+    from streamkv_cli.model.device import Placement
+    from streamkv_cli.model.video_llm import VideoLLM
+    from streamkv_cli.pipeline.ingest import Progress
+
+Decoder = Literal["auto", "decord", "pyav"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every video of a session is ingested with.
+
+    Attributes:
+        fps: frames sampled a second.
+        decoder: who decodes; "auto" lets the program choose.
+        skip_damaged: pass over pictures that cannot be decoded.
+        init_prompt, guidance_prompt: the words before and behind each segment.
+    """
+
+    method: "Method"
+    fps: float
+    init_prompt: str
+    guidance_prompt: str
+    decoder: Decoder = "auto"
+    skip_damaged: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one video.
+
+    Attributes:
+        record, state: as the store has them now.
+        progress: of this run; None where the video was already complete.
+        decoding: seconds the decoder worked, in its own process.
+        warnings: of the decoder.
+    """
+
+    record: VideoRecord
+    state: VideoState
+    progress: "Progress | None" = None
+    decoding: float = 0.0
+    warnings: list[str] = field(default_factory=list)
+
+
+class IngestSession:
+    """Several videos with one model, which is loaded when the first one needs it.
+
+    Args:
+        checkpoint: of the model.
+        placement: where and in which type it runs.
+        settings: for all videos of the session.
+        on_load: told before the model is loaded.
+    """
+
+    def __init__(
+        self,
+        checkpoint: "Checkpoint",
+        placement: "Placement",
+        settings: Settings,
+        on_load: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._checkpoint = checkpoint
+        self._placement = placement
+        self._settings = settings
+        self._on_load = on_load
+        self._model: VideoLLM | None = None
+        self._profile = ingest_profile(
+            model_profile(checkpoint, placement.dtype_name, settings.init_prompt),
+            settings.method,
+            settings.fps,
+            settings.guidance_prompt,
+        )
+
+    def ingest(
+        self,
+        store: Store,
+        source: str,
+        on_start: Callable[[VideoInfo, int], None],
+        on_progress: Callable[["Progress"], None],
+    ) -> Outcome:
+        """Ingest one video: from its beginning, or from where an earlier ingest stopped.
+
+        Args:
+            store: open for writing.
+            source: a path, a stream's URL, or - for standard input.
+            on_start: told what was opened, and how many segments were there before.
+            on_progress: told after every batch of frames.
+
+        Raises:
+            VideoError: the video cannot be read.
+            StoreRefused: it is stored with other settings, or being written by another process.
+        """
+        from streamkv_cli.pipeline.ingest import ingest_video, resume_point, vision_batch
+
+        identity = identify(source)
+        found = _known(store, identity)
+        if found is not None:
+            self._refuse_other_settings(found[0])
+            if found[1].complete:
+                return Outcome(*found)
+        resume = resume_point(store, identity[:16] if found else None)
+        settings, model = self._settings, self._loaded()
+        with open_video(
+            source,
+            fps=settings.fps,
+            decoder=settings.decoder,
+            start=resume.start(vision_batch(model), settings.fps),
+            skip_damaged=settings.skip_damaged,
+        ) as reader:
+            on_start(reader.info, resume.segments)
+            progress = ingest_video(
+                reader,
+                self._record(source, identity, model, reader.info.duration),
+                store,
+                model,
+                settings.method,
+                fps=settings.fps,
+                init_prompt=settings.init_prompt,
+                guidance_prompt=settings.guidance_prompt,
+                resume=resume,
+                on_progress=on_progress,
+            )
+        done = _known(store, identity)
+        assert done is not None
+        return Outcome(*done, progress, reader.decode_seconds, reader.warnings)
+
+    def _refuse_other_settings(self, record: VideoRecord) -> None:
+        if difference := first_difference(record.profile, self._profile):
+            raise StoreRefused(
+                f"{record.name} is in the store with other settings: {difference}",
+                f"remove it first (streamkv rm {record.video_id[:8]}), or use another --store",
+            )
+
+    def _loaded(self) -> "VideoLLM":
+        if self._model is None:
+            from streamkv_cli.model.loading import load_model
+
+            self._on_load()
+            self._model = load_model(self._checkpoint, self._placement)
+        return self._model
+
+    def _record(
+        self, source: str, identity: str, model: "VideoLLM", duration: float | None
+    ) -> VideoRecord:
+        shape, local = model.shape, Path(source)
+        return VideoRecord(
+            video_id=identity[:16],
+            name=local.name if local.exists() else source,
+            source=str(local.resolve()) if local.exists() else source,
+            fingerprint=identity,
+            profile=self._profile,
+            geometry=Geometry(
+                shape.layers,
+                shape.kv_heads,
+                shape.tokens,
+                shape.head_dim,
+                self._placement.dtype_name,
+            ),
+            created=_date(local),
+            notes={
+                "model": self._checkpoint.source,
+                "revision": self._checkpoint.revision,
+                "preset": self._settings.method.name,
+                "duration": duration,
+            },
+        )
+
+
+def identify(source: str) -> str:
+    """Identity of a video, 32 hex digits: of a file by its content; a stream is new each time.
+
+    Raises:
+        VideoError: there is no such file, or it cannot be read.
+    """
+    path = Path(source)
+    if source != "-" and "://" not in source and not path.exists():
+        raise VideoError(f"there is no file {source}", "check the path")
+    if path.is_file() or path.is_dir():
+        return fingerprint(source)
+    return xxhash.xxh3_128(f"{source} {datetime.now(UTC).isoformat()}".encode()).hexdigest()
+
+
+def _known(store: Store, identity: str) -> tuple[VideoRecord, VideoState] | None:
+    """A video of the store by its identity."""
+    return next((v for v in store.videos() if v[0].video_id == identity[:16]), None)
+
+
+def _date(source: Path) -> str:
+    """When a video was made, as far as its file tells; now, for a stream.
+
+    Not the time of the ingest: the same file, ingested again, shall give the same bytes.
+    """
+    made = datetime.fromtimestamp(source.stat().st_mtime, UTC) if source.is_file() else None
+    return (made or datetime.now(UTC)).isoformat(timespec="seconds")
