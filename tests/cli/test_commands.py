@@ -215,6 +215,31 @@ def test_a_damaged_block_is_named_and_never_used(
     assert "segment 2" in line
 
 
+def test_repair_brings_a_lost_index_back(streamkv: Streamkv, ingested: Path, store: Path) -> None:
+    before = streamkv("show", "demo.mp4", "--json").stdout
+    shutil.rmtree(store / "index.lmdb")
+    assert "streamkv repair" in one_line_error(streamkv("ls"), 4)
+    result = streamkv("repair")
+    assert (result.returncode, result.stderr) == (0, "index rebuilt: 1 videos, 6 segments\n")
+    assert streamkv("show", "demo.mp4", "--json").stdout == before
+    (store / "videos" / json.loads(before.splitlines()[0])["id"] / "00000004.safetensors").unlink()
+    result = streamkv("repair")
+    assert result.returncode == 4
+    assert "1 videos, 4 segments" in result.stderr
+
+
+def test_prune_deletes_leftovers_only(streamkv: Streamkv, ingested: Path, store: Path) -> None:
+    (folder,) = (store / "videos").iterdir()
+    leftover = folder / "00000099.safetensors"
+    leftover.write_bytes(b"x" * 100)
+    assert str(leftover) in streamkv("prune", "--dry-run").stderr
+    assert leftover.exists()
+    assert "deleted" in streamkv("prune").stderr
+    assert not leftover.exists()
+    assert streamkv("prune").stderr == "nothing to prune\n"
+    assert len(list(folder.glob("*.safetensors"))) == 6
+
+
 def test_settings_flag_over_environment_over_config_file(
     streamkv: Streamkv,
     demo_video: Path,
