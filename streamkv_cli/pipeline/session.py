@@ -163,7 +163,7 @@ class IngestSession:
         shape, local = model.shape, Path(source)
         return VideoRecord(
             video_id=identity[:16],
-            name=local.name if local.exists() else source,
+            name=_name(source),
             source=str(local.resolve()) if local.exists() else source,
             fingerprint=identity,
             profile=self._profile,
@@ -196,6 +196,13 @@ def identify(source: str) -> str:
     if path.is_file() or path.is_dir():
         return fingerprint(source)
     return xxhash.xxh3_128(f"{source} {datetime.now(UTC).isoformat()}".encode()).hexdigest()
+
+
+def _name(source: str) -> str:
+    """What the user sees: the file's own name, or what was given."""
+    if source == "-":
+        return "standard input"
+    return Path(source).name if Path(source).exists() else source
 
 
 def _known(store: Store, identity: str) -> tuple[VideoRecord, VideoState] | None:
