@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from pathlib import Path
 
 from store.disk import make_folder, network_file_system, sync_folder, write_file
@@ -42,18 +43,25 @@ def check_marker(root: Path) -> None:
         )
 
 
+_PATIENCE = 5.0
+"""Seconds to wait for another process that creates the store, which takes milliseconds."""
+
+
 def take_guard(root: Path, how: int) -> int:
     """Lock the store's folder: shared by all who write, exclusive for who rebuilds the index."""
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, how | fcntl.LOCK_NB)
-    except BlockingIOError:
+    give_up = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(fd, how | fcntl.LOCK_NB)
+            return fd
+        except BlockingIOError:
+            if time.monotonic() < give_up:
+                time.sleep(0.02)
+                continue
         os.close(fd)
         what = "is being rebuilt" if how == fcntl.LOCK_SH else "is being written"
-        raise StoreRefused(
-            f"the store {what} by another process: {root}", "wait, then run again"
-        ) from None
-    return fd
+        raise StoreRefused(f"the store {what} by another process: {root}", "wait, then run again")
 
 
 def drop_guard(fd: int) -> None:

@@ -51,14 +51,16 @@ class Console:
         if self.json_lines:
             return
         rows = [[escaped(cell) for cell in row] for row in rows]
-        if not sys.stdout.isatty():
+        if sys.stdout is None or not sys.stdout.isatty():
             for row in (header, *rows):
                 self.text("\t".join(row))
             return
         import rich.console
         import rich.table
 
-        table = rich.table.Table(box=None, pad_edge=False, header_style="bold")
+        table = rich.table.Table(
+            box=None, pad_edge=False, header_style="" if "NO_COLOR" in os.environ else "bold"
+        )
         for name in header:
             table.add_column(name, justify="right" if name in right.split() else "left")
         for row in rows:
@@ -86,7 +88,7 @@ class Console:
     @contextmanager
     def progress(self, title: str, total: float | None) -> Iterator["ProgressLine"]:
         """A bar on a terminal, a line every few seconds elsewhere, nothing when quiet."""
-        if self.quiet or not sys.stderr.isatty():
+        if self.quiet or sys.stderr is None or not sys.stderr.isatty():
             yield _Lines(self, title, total)
             return
         with _bar() as bar:
@@ -156,13 +158,15 @@ def _escape(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
-def _write(stream: IO[str], text: str) -> None:
+def _write(stream: IO[str] | None, text: str) -> None:
+    if stream is None:  # closed by whoever started us, as `>&-` does
+        return
     stream.write(text)
     stream.flush()
 
 
 def _coloured(word: str, colour: str) -> str:
-    plain = "NO_COLOR" in os.environ or not sys.stderr.isatty()
+    plain = "NO_COLOR" in os.environ or sys.stderr is None or not sys.stderr.isatty()
     return word if plain else f"\x1b[1;{colour}m{word}\x1b[0m"
 
 
@@ -174,6 +178,11 @@ def time_text(seconds: float | None) -> str:
     hours, minutes = whole // 3600, whole // 60 % 60
     clock = f"{minutes}:{whole % 60:02}"
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else clock
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun: 1 segment, 2 segments."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def span_text(start: float, end: float) -> str:

@@ -45,11 +45,15 @@ def ask(
     ] = None,
     blocks: Annotated[
         int | None,
-        typer.Option(min=1, help="Blocks fetched a layer, on average.", rich_help_panel=_FETCH),
+        typer.Option(
+            min=1, help="Blocks fetched a layer, on average; 64 by default.", rich_help_panel=_FETCH
+        ),
     ] = None,
     local: Annotated[
         int | None,
-        typer.Option(min=0, help="Most recent blocks, always fetched.", rich_help_panel=_FETCH),
+        typer.Option(
+            min=0, help="Most recent blocks, always fetched; 8 by default.", rich_help_panel=_FETCH
+        ),
     ] = None,
     preset: Annotated[
         PresetName | None,
@@ -58,18 +62,27 @@ def ask(
         ),
     ] = None,
     max_new_tokens: Annotated[
-        int, typer.Option(min=1, help="Longest answer.", rich_help_panel=_ANSWER)
+        int, typer.Option(min=1, help="Tokens of the longest answer.", rich_help_panel=_ANSWER)
     ] = 128,
     temperature: Annotated[
         float, typer.Option(min=0, help="0 is greedy.", rich_help_panel=_ANSWER)
     ] = 0.0,
     top_p: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Nucleus.", rich_help_panel=_ANSWER)
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Sample among tokens of this share of probability.",
+            rich_help_panel=_ANSWER,
+        ),
     ] = None,
     top_k: Annotated[
-        int | None, typer.Option(min=1, help="Candidates.", rich_help_panel=_ANSWER)
+        int | None,
+        typer.Option(min=1, help="Sample among this many tokens.", rich_help_panel=_ANSWER),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the sampling.", rich_help_panel=_ANSWER)] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32, help="Seed of sampling.", rich_help_panel=_ANSWER)
+    ] = 0,
     model: Annotated[
         str | None,
         typer.Option(
@@ -91,6 +104,8 @@ def ask(
     The answer goes to stdout as it comes, its evidence to stderr.
     """
     console = Console(json_lines=json, quiet=quiet, verbose=verbose)
+    if temperature == 0 and (top_p is not None or top_k is not None):
+        raise UsageError("--top-p and --top-k need sampling", "give a --temperature above 0")
     from store import Store
 
     with Store.open(store) as opened:
@@ -105,7 +120,7 @@ def ask(
 
         loaded = _load(console, records, checkpoint, device)
         method = _method(records, preset, blocks, local)
-        _warn_long(console, loaded, method, _most_stored(opened, records))
+        _warn_long(console, loaded, method, _most_stored(opened, records), max_new_tokens)
         answer = answer_question(
             opened,
             records,
@@ -124,10 +139,7 @@ def _tell_partial(console: Console, chosen: "Sequence") -> None:
 
     for record, state in chosen:
         if not state.complete and state.segments:
-            console.warning(
-                f"{record.name} is ingested up to {time_text(state.end)} only; "
-                f"streamkv ingest goes on with it"
-            )
+            console.warning(f"{record.name} is ingested up to {time_text(state.end)} only")
     if not any(state.segments for _, state in chosen):
         raise NothingFoundError(
             f"{chosen[0][0].name} has no segment yet", "wait for its ingest, or run it again"
@@ -212,12 +224,15 @@ def _most_stored(store: "Store", records: "Sequence[VideoRecord]") -> int:
     return max(sum(s.kept[layer] + s.summary for s in segments) for layer in range(layers))
 
 
-def _warn_long(console: Console, model: "VideoLLM", method: "Method", stored: int) -> None:
-    needed = min(method.blocks, stored) * model.shape.tokens
-    if needed > model.longest_context:
+def _warn_long(
+    console: Console, model: "VideoLLM", method: "Method", stored: int, answer: int
+) -> None:
+    fetched = min(method.blocks, stored) * model.shape.tokens
+    if fetched + answer > model.longest_context:
         console.warning(
-            f"--blocks {method.blocks} takes {needed:,} positions, the model was made for "
-            f"{model.longest_context:,}; fewer blocks may answer better"
+            f"{fetched:,} tokens of video and {answer:,} of answer are more than the "
+            f"{model.longest_context:,} positions the model was made for; fewer --blocks or "
+            f"--max-new-tokens may answer better"
         )
 
 

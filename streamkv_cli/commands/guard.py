@@ -77,6 +77,15 @@ def _foreseen(error: Exception) -> tuple[str, int] | None:
     return None
 
 
+_note = ""
+
+
+def on_interrupt(note: str) -> None:
+    """What an interrupt shall say about the command that now runs."""
+    global _note
+    _note = note
+
+
 def exit_on_sigterm() -> None:
     """SIGTERM ends a command as Ctrl-C does, and both say so at once."""
     signal.signal(signal.SIGTERM, _interrupt)
@@ -85,7 +94,7 @@ def exit_on_sigterm() -> None:
 
 def _interrupt(number: int, _: FrameType | None) -> None:
     # Written past Python's buffers: the main program may be in the middle of a write of its own.
-    os.write(2, b"\ninterrupted; what was committed is kept, run the same command to go on\n")
+    os.write(2, f"\ninterrupted{'; ' if _note else ''}{_note}\n".encode())
     signal.signal(signal.SIGINT, signal.default_int_handler)
     raise KeyboardInterrupt
 

@@ -1,13 +1,15 @@
 """`streamkv ingest`: stream videos through a model once and keep their KV."""
 
+import re
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from streamkv_cli.commands.guard import exit_code, guarded
+from streamkv_cli.commands.guard import exit_code, guarded, on_interrupt
 from streamkv_cli.commands.options import (
     DeviceOption,
     DtypeOption,
@@ -18,7 +20,7 @@ from streamkv_cli.commands.options import (
     StoreOption,
     VerboseOption,
 )
-from streamkv_cli.console import Console, ProgressLine, bytes_text, time_text
+from streamkv_cli.console import Console, ProgressLine, bytes_text, count, time_text
 from streamkv_cli.errors import EXIT_INPUT_FAILED, UsageError, VideoError
 
 if TYPE_CHECKING:
@@ -73,7 +75,7 @@ def ingest(
         typer.Option(
             min=0.001,
             max=1,
-            help="Fraction of blocks kept; 1 loses nothing.",
+            help="Fraction of blocks kept; 1 loses nothing; by default 0.2.",
             rich_help_panel=_METHOD,
         ),
     ] = None,
@@ -82,24 +84,33 @@ def ingest(
         typer.Option(
             min=-1,
             max=1,
-            help="Cut where frames are less similar.",
+            help="Cut where the cosine of adjacent frames is not above this.",
             rich_help_panel=_METHOD,
             show_default="calibrated from the stream",
         ),
     ] = None,
     min_frames: Annotated[
-        int | None, typer.Option(min=1, help="Shortest segment.", rich_help_panel=_METHOD)
+        int | None,
+        typer.Option(
+            min=1,
+            help="Frames a segment has at least; 4 by default.",
+            rich_help_panel=_METHOD,
+        ),
     ] = None,
     max_frames: Annotated[
         int | None,
         typer.Option(
-            min=2, help="Frames beyond which neighbours are averaged.", rich_help_panel=_METHOD
+            min=2,
+            help="Frames a segment holds; beyond, neighbours are averaged; 64 by default.",
+            rich_help_panel=_METHOD,
         ),
     ] = None,
     window: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Tokens of recent KV a segment attends to.", rich_help_panel=_METHOD
+            min=0,
+            help="Tokens of recent KV a segment attends to; 15,000 by default.",
+            rich_help_panel=_METHOD,
         ),
     ] = None,
     init_prompt: Annotated[
@@ -125,6 +136,7 @@ def ingest(
     A video that is there already is left alone; an interrupted ingest goes on where it stopped.
     """
     console = Console(json_lines=json, quiet=quiet, verbose=verbose)
+    on_interrupt("what was committed is kept, with a file the same command goes on")
     from streamkv_cli.model.checkpoint import find_checkpoint
 
     checkpoint = find_checkpoint(model, revision)
@@ -147,7 +159,8 @@ def ingest(
     with Store.open(store, write=True, create=True) as opened:
         failed = [v for v in videos if not _ingest(console, session, opened, v, len(videos))]
     if failed:
-        console.error(f"{len(failed)} of {len(videos)} videos failed: {', '.join(failed)}")
+        names = ", ".join(_shown(video) for video in failed)
+        console.error(f"{len(failed)} of {len(videos)} videos failed: {names}")
         raise typer.Exit(EXIT_INPUT_FAILED)
 
 
@@ -157,32 +170,36 @@ def _ingest(
     """Ingest one video of several; a bad one is told of and False, the rest goes on."""
     from store import StoreRefused
 
-    view = _View(console, source)
+    view = _View(console, Path(source).name)
     try:
         with view:
             outcome = session.ingest(store, source, view.on_start, view.on_progress)
     except (VideoError, StoreRefused) as error:
-        console.record("failed", source=source, error=str(error), exit=exit_code(error))
+        console.record("failed", source=_shown(source), error=str(error), exit=exit_code(error))
         if of == 1:
             raise
         console.error(str(error))
         return False
-    for warning in outcome.warnings:
-        console.warning(warning)
     if outcome.progress is None:
-        _tell_already(console, outcome)
+        _tell_already(console, source, outcome)
     else:
         _tell_done(console, outcome, outcome.progress)
     return True
 
 
+def _shown(source: str) -> str:
+    """A source as it may be shown: a URL without its password."""
+    return re.sub(r"//[^/@]*@", "//", source)
+
+
 class _View:
     """Shows one ingest while it runs: times real time, segments, bytes written."""
 
-    def __init__(self, console: Console, source: str) -> None:
+    def __init__(self, console: Console, name: str) -> None:
         self._console = console
-        self._name = Path(source).name
+        self._name = name
         self._stack = ExitStack()
+        self._warned = 0
         self._line: ProgressLine | None = None
         self._begun = (0.0, 0.0)
 
@@ -198,24 +215,28 @@ class _View:
             f"{time_text(info.duration)}, decoded by {info.decoder}"
         )
         if resumed:
-            self._console.message(f"{info.name}: going on after {resumed} segments")
+            self._console.message(f"{info.name}: going on after {count(resumed, 'segment')}")
         self._line = self._stack.enter_context(self._console.progress(self._name, info.duration))
 
-    def on_progress(self, progress: "Progress") -> None:
+    def on_progress(self, progress: "Progress", warnings: list[str]) -> None:
         assert self._line is not None
+        for warning in warnings[self._warned :]:
+            self._console.warning(warning)
+        self._warned = len(warnings)
         now = time.monotonic()
         if not self._begun[0]:
             self._begun = now, progress.time
         speed = (progress.time - self._begun[1]) / max(now - self._begun[0], 1e-3)
         self._line.update(
             progress.time,
-            f"{speed:.1f}x real time, {progress.segments} segments, "
+            f"{speed:.1f}x real time, {count(progress.segments, 'segment')}, "
             f"{bytes_text(progress.bytes)} written",
         )
 
 
-def _tell_already(console: Console, outcome: "Outcome") -> None:
+def _tell_already(console: Console, source: str, outcome: "Outcome") -> None:
     record, state = outcome.record, outcome.state
+    renamed = "" if Path(source).name == record.name else f" as {record.name}"
     console.record(
         "ingest",
         status="already",
@@ -226,7 +247,7 @@ def _tell_already(console: Console, outcome: "Outcome") -> None:
         bytes=state.bytes,
     )
     console.message(
-        f"{record.name} is already ingested: {state.segments} segments, "
+        f"{Path(source).name} is already ingested{renamed}: {count(state.segments, 'segment')}, "
         f"{bytes_text(state.bytes)}; nothing to do"
     )
 
@@ -253,13 +274,14 @@ def _tell_done(console: Console, outcome: "Outcome", progress: "Progress") -> No
         wall={**seconds, "decoder": round(outcome.decoding, 3)},
     )
     kept = progress.blocks_kept / max(progress.blocks_seen, 1)
+    resumed = f", {progress.segments} of them in this run" if progress.resumed else ""
     stages = ", ".join(
         f"{stage} {seconds.get(stage, 0.0):.1f} s"
         for stage in ("decode", "vision", "language model", "write")
     )
     console.message(
-        f"{record.name}: {time_text(span)} of video, {progress.frames} frames, "
-        f"{state.segments} segments\n"
+        f"{record.name}: {time_text(span)} of video, {count(state.frames, 'frame')}, "
+        f"{count(state.segments, 'segment')}{resumed}\n"
         f"  blocks kept {progress.blocks_kept} of {progress.blocks_seen} ({kept:.1%}), "
         f"{bytes_text(state.bytes)} on disk, {bytes_text(hourly)} an hour of video\n"
         f"  wall time {seconds['total']:.1f} s ({stages}; decode is the wait for frames, write "
@@ -286,6 +308,8 @@ def _method(
         window=window,
     )
     if method.min_frames > method.max_frames:
+        if min_frames is None:
+            return replace(method, min_frames=method.max_frames)
         raise UsageError(
             f"--min-frames {method.min_frames} is more than --max-frames {method.max_frames}",
             "make it smaller",

@@ -2,7 +2,7 @@
 
 from streamkv_cli.commands.guard import guarded
 from streamkv_cli.commands.options import JsonOption, QuietOption, StoreOption
-from streamkv_cli.console import Console
+from streamkv_cli.console import Console, count
 
 EXAMPLE = "Example: streamkv repair --store /data/streamkv"
 
@@ -24,6 +24,8 @@ def repair(store: StoreOption, json: JsonOption = False, quiet: QuietOption = Fa
         console.record("damaged", id=damage.video, segment=damage.segment, error=str(damage))
         console.warning(str(damage))
     console.record("repaired", videos=rebuilt.videos, segments=rebuilt.segments)
-    console.message(f"index rebuilt: {rebuilt.videos} videos, {rebuilt.segments} segments")
+    console.message(
+        f"index rebuilt: {count(rebuilt.videos, 'video')}, {count(rebuilt.segments, 'segment')}"
+    )
     if rebuilt.damaged:
         raise typer.Exit(EXIT_STORE_REFUSED)

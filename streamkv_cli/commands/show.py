@@ -7,7 +7,7 @@ import typer
 from streamkv_cli.commands.guard import guarded
 from streamkv_cli.commands.options import JsonOption, StoreOption, VerboseOption
 from streamkv_cli.commands.select import select_videos
-from streamkv_cli.console import Console, bytes_text, time_text
+from streamkv_cli.console import Console, bytes_text, span_text
 
 EXAMPLE = "Example: streamkv show talk.mp4"
 
@@ -58,8 +58,7 @@ def show(
         rows.append(
             (
                 str(segment.number),
-                time_text(segment.start),
-                time_text(segment.end),
+                *span_text(segment.start, segment.end).split("-"),
                 str(segment.frames),
                 str(blocks),
                 _kept_text(segment.kept),

@@ -28,6 +28,9 @@ GUIDANCE_PROMPT = (
 """Read after each segment; what it attends to is what is kept (paper, section 3.2)."""
 
 
+_MARK = "\N{OBJECT REPLACEMENT CHARACTER} here is the question"
+
+
 @dataclass(frozen=True)
 class Prompt:
     """A chat with one video in it, as tokens.
@@ -82,27 +85,28 @@ def render(
     question = question.strip()
     if not question:
         raise UsageError("the question is empty", 'ask something, e.g. "what happens first?"')
-    reserved = set(tokenizer.all_special_tokens) | {placeholder, *tokenizer.get_added_vocab()}
-    if found := sorted(token for token in reserved if token.strip() and token in question):
-        raise UsageError(
-            f"the question contains {found[0]!r}, which the model reads as a control token",
-            "leave it out",
+    refuse_control_tokens(tokenizer, placeholder, question, "the question")
+    refuse_control_tokens(tokenizer, placeholder, init_prompt, "the init prompt")
+
+    def laid_out(words: str) -> str:
+        messages: list[dict[str, Any]] = []
+        if init_prompt:
+            messages.append({"role": "system", "content": [{"type": "text", "text": init_prompt}]})
+        content = [{"type": "video"}, {"type": "text", "text": words}]
+        messages.append({"role": "user", "content": content})
+        rendered: str = tokenizer.apply_chat_template(
+            messages, chat_template=template, tokenize=False, add_generation_prompt=True
         )
-    messages: list[dict[str, Any]] = []
-    if init_prompt:
-        messages.append({"role": "system", "content": [{"type": "text", "text": init_prompt}]})
-    content = [{"type": "video"}, {"type": "text", "text": question}]
-    messages.append({"role": "user", "content": content})
-    text = tokenizer.apply_chat_template(
-        messages, chat_template=template, tokenize=False, add_generation_prompt=True
-    )
-    before, _, after = text.partition(placeholder)
+        return rendered
+
+    text = laid_out(question)
+    # Where the question stands is found with a mark in its place: "a" also stands in "assistant".
+    first = laid_out(_MARK).index(_MARK)
     # Tokenised whole and split at the placeholder, as a stock processor does it: a token may not
     # be cut differently just because the video is cut out.
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
     video = ids.index(tokenizer.convert_tokens_to_ids(placeholder))
-    first = len(before) + len(placeholder) + after.rindex(question)
     last = first + len(question)
     rows = [
         row
@@ -117,6 +121,31 @@ def render(
     )
 
 
-def guidance_ids(tokenizer: Any, guidance_prompt: str) -> Sequence[int]:
-    """Token ids of the guidance prompt, read right after a segment."""
+def refuse_control_tokens(tokenizer: Any, placeholder: str, text: str, what: str) -> None:
+    """Refuse words that the model would read as structure, and bytes that are no words.
+
+    Raises:
+        UsageError: `text`, called `what`, holds a control token or is not valid Unicode.
+    """
+    reserved = set(tokenizer.all_special_tokens) | {placeholder, *tokenizer.get_added_vocab()}
+    if found := sorted(token for token in reserved if token.strip() and token in text):
+        raise UsageError(
+            f"{what} contains {found[0]!r}, which the model reads as a control token",
+            "leave it out",
+        )
+    if not text.isprintable() and any("\ud800" <= c <= "\udfff" for c in text):
+        raise UsageError(f"{what} is not valid text", "write it in UTF-8")
+
+
+def guidance_ids(tokenizer: Any, placeholder: str, guidance_prompt: str) -> Sequence[int]:
+    """Token ids of the guidance prompt, read right after a segment.
+
+    Raises:
+        UsageError: it is empty, or holds a control token.
+    """
+    if not guidance_prompt.strip():
+        raise UsageError(
+            "the guidance prompt is empty", "say what to keep, or use --keep 1 to keep everything"
+        )
+    refuse_control_tokens(tokenizer, placeholder, guidance_prompt, "the guidance prompt")
     return tuple(tokenizer(guidance_prompt, add_special_tokens=False)["input_ids"])

@@ -131,7 +131,7 @@ class VideoLLM(ABC):
 
     def guidance(self, guidance_prompt: str) -> Sequence[int]:
         """Token ids of a guidance prompt."""
-        return guidance_ids(self.tokenizer, guidance_prompt)
+        return guidance_ids(self.tokenizer, self.placeholder, guidance_prompt)
 
     @torch.inference_mode()
     def encode_prefix(self, ids: Sequence[int]) -> list[Context]:

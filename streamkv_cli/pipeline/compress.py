@@ -37,7 +37,8 @@ def compress_segment(
 ) -> Compressed:
     """Encode `[segment | summary block | guidance prompt]` after the window; keep K_l blocks.
 
-    The kept blocks, and the summary block, also become the newest part of the window.
+    Without a guidance prompt (`keep` 1) every block is kept. What is kept, the summary block
+    included, also becomes the newest part of the window.
     """
     features = segment.features
     frames = len(features)
@@ -45,7 +46,7 @@ def compress_segment(
     summary = method.summary and not lossless
     if summary:
         features = torch.cat([features, summary_features(features).unsqueeze(0)])
-    encoded = model.encode(features, window.context, window.length, () if lossless else guidance)
+    encoded = model.encode(features, window.context, window.length, guidance)
     keys = [block_keys(blocks[:, 0]) for blocks in encoded.blocks]
     kept = _all(frames, len(keys)) if lossless else _kept(encoded.guidance, keys, frames, method)
     layers = []

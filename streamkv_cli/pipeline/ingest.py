@@ -112,6 +112,7 @@ def ingest_video(
     method: Method,
     *,
     fps: float,
+    duration: float | None,
     init_prompt: str,
     guidance_prompt: str,
     resume: ResumePoint,
@@ -122,12 +123,13 @@ def ingest_video(
     Args:
         reader: an open video, started at `resume.start`.
         record: who the video is; its profile must describe the other arguments.
+        duration: seconds of video, where that is known for certain.
 
     Raises:
         VideoError: no frame in it, or the decoder's complaint.
         StoreError: as `VideoWriter.commit`.
     """
-    progress = Progress(duration=reader.info.duration, resumed=resume.segments)
+    progress = Progress(duration=duration, resumed=resume.segments)
     with progress.timed("total"):
         prefix = model.encode_prefix(model.prompt(init_prompt, "?").before)
         window = Window(prefix, method.window, model.shape.tokens)
@@ -142,7 +144,7 @@ def ingest_video(
             max_seconds=method.max_seconds,
             first=resume.segments,
         )
-        guidance = model.guidance(guidance_prompt)
+        guidance = () if method.keeps_everything else model.guidance(guidance_prompt)
         with store.writer(record) as writer, _Commits(writer, progress) as commits:
 
             def finish(segment: Segment, following: Frame | None) -> None:
@@ -154,7 +156,7 @@ def ingest_video(
                 notes: dict[str, Any] = {"changes": segment.changes}
                 if following is not None:
                     notes |= {"next_frame": following.index, "next_time": following.time}
-                spans = _spans(segment, 1 / fps, reader.info.duration)
+                spans = _spans(segment, 1 / fps, duration)
                 commits.put(segment, spans, compressed, following is None, notes)
 
             for frames in _batches(reader, vision_batch(model), progress):
@@ -274,12 +276,13 @@ def _cut_vectors(features: FrameFeatures, method: Method) -> torch.Tensor:
 def _spans(segment: Segment, step: float, duration: float | None) -> list[BlockSpan]:
     """Seconds each block covers: from its first frame to the sampling step after its last.
 
-    A span never ends after the video, nor before the frame it holds.
+    The last span ends with the video, unless its header says that it ends before its own frames.
     """
     spans = []
     for piece in segment.pieces:
         end = piece.end + step
-        if duration is not None:
-            end = max(piece.end, min(end, duration))
-        spans.append(BlockSpan(piece.start, end, piece.frames))
+        if duration is not None and duration > piece.end:
+            end = min(end, duration)
+        # To the microsecond, which is finer than any container counts in.
+        spans.append(BlockSpan(round(piece.start, 6), round(end, 6), piece.frames))
     return spans

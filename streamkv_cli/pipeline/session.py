@@ -1,7 +1,7 @@
 """Ingest videos one after another with one model: skip, go on with, or begin each."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Literal
 import xxhash
 
 from store import Geometry, Store, StoreRefused, VideoRecord, VideoState
-from streamkv_cli.errors import VideoError
 from streamkv_cli.pipeline.profile import first_difference, ingest_profile, model_profile
-from streamkv_cli.video import VideoInfo, fingerprint, open_video
+from streamkv_cli.video import Place, VideoInfo, fingerprint, locate, open_video
 
 if TYPE_CHECKING:
     from streamkv_cli.method.presets import Method
@@ -50,14 +49,12 @@ class Outcome:
         record, state: as the store has them now.
         progress: of this run; None where the video was already complete.
         decoding: seconds the decoder worked, in its own process.
-        warnings: of the decoder.
     """
 
     record: VideoRecord
     state: VideoState
     progress: "Progress | None" = None
     decoding: float = 0.0
-    warnings: list[str] = field(default_factory=list)
 
 
 class IngestSession:
@@ -94,7 +91,7 @@ class IngestSession:
         store: Store,
         source: str,
         on_start: Callable[[VideoInfo, int], None],
-        on_progress: Callable[["Progress"], None],
+        on_progress: Callable[["Progress", list[str]], None],
     ) -> Outcome:
         """Ingest one video: from its beginning, or from where an earlier ingest stopped.
 
@@ -102,7 +99,7 @@ class IngestSession:
             store: open for writing.
             source: a path, a stream's URL, or - for standard input.
             on_start: told what was opened, and how many segments were there before.
-            on_progress: told after every batch of frames.
+            on_progress: told after every batch of frames, with the decoder's warnings so far.
 
         Raises:
             VideoError: the video cannot be read.
@@ -110,7 +107,8 @@ class IngestSession:
         """
         from streamkv_cli.pipeline.ingest import ingest_video, resume_point, vision_batch
 
-        identity = identify(source)
+        place = locate(source)
+        identity = identify(place)
         found = _known(store, identity)
         if found is not None:
             self._refuse_other_settings(found[0])
@@ -126,21 +124,24 @@ class IngestSession:
             skip_damaged=settings.skip_damaged,
         ) as reader:
             on_start(reader.info, resume.segments)
+            # What a stream says of its length is true of what was written before it, if at all.
+            duration = None if place.live else reader.info.duration
             progress = ingest_video(
                 reader,
-                self._record(source, identity, model, reader.info.duration),
+                self._record(place, identity, model, duration),
                 store,
                 model,
                 settings.method,
                 fps=settings.fps,
+                duration=duration,
                 init_prompt=settings.init_prompt,
                 guidance_prompt=settings.guidance_prompt,
                 resume=resume,
-                on_progress=on_progress,
+                on_progress=lambda progress: on_progress(progress, reader.warnings),
             )
         done = _known(store, identity)
         assert done is not None
-        return Outcome(*done, progress, reader.decode_seconds, reader.warnings)
+        return Outcome(*done, progress, reader.decode_seconds)
 
     def _refuse_other_settings(self, record: VideoRecord) -> None:
         if difference := first_difference(record.profile, self._profile):
@@ -158,13 +159,13 @@ class IngestSession:
         return self._model
 
     def _record(
-        self, source: str, identity: str, model: "VideoLLM", duration: float | None
+        self, place: Place, identity: str, model: "VideoLLM", duration: float | None
     ) -> VideoRecord:
-        shape, local = model.shape, Path(source)
+        shape = model.shape
         return VideoRecord(
             video_id=identity[:16],
-            name=_name(source),
-            source=str(local.resolve()) if local.exists() else source,
+            name=place.name if place.live else Path(place.address).name,
+            source=place.name if place.live else str(Path(place.address).resolve()),
             fingerprint=identity,
             profile=self._profile,
             geometry=Geometry(
@@ -174,7 +175,7 @@ class IngestSession:
                 shape.head_dim,
                 self._placement.dtype_name,
             ),
-            created=_date(local),
+            created=_date(place),
             notes={
                 "model": self._checkpoint.source,
                 "revision": self._checkpoint.revision,
@@ -184,25 +185,15 @@ class IngestSession:
         )
 
 
-def identify(source: str) -> str:
+def identify(place: Place) -> str:
     """Identity of a video, 32 hex digits: of a file by its content; a stream is new each time.
 
     Raises:
-        VideoError: there is no such file, or it cannot be read.
+        VideoError: the file cannot be read.
     """
-    path = Path(source)
-    if source != "-" and "://" not in source and not path.exists():
-        raise VideoError(f"there is no file {source}", "check the path")
-    if path.is_file() or path.is_dir():
-        return fingerprint(source)
-    return xxhash.xxh3_128(f"{source} {datetime.now(UTC).isoformat()}".encode()).hexdigest()
-
-
-def _name(source: str) -> str:
-    """What the user sees: the file's own name, or what was given."""
-    if source == "-":
-        return "standard input"
-    return Path(source).name if Path(source).exists() else source
+    if not place.live:
+        return fingerprint(place.address)
+    return xxhash.xxh3_128(f"{place.name} {datetime.now(UTC).isoformat()}".encode()).hexdigest()
 
 
 def _known(store: Store, identity: str) -> tuple[VideoRecord, VideoState] | None:
@@ -210,10 +201,12 @@ def _known(store: Store, identity: str) -> tuple[VideoRecord, VideoState] | None
     return next((v for v in store.videos() if v[0].video_id == identity[:16]), None)
 
 
-def _date(source: Path) -> str:
+def _date(place: Place) -> str:
     """When a video was made, as far as its file tells; now, for a stream.
 
     Not the time of the ingest: the same file, ingested again, shall give the same bytes.
     """
-    made = datetime.fromtimestamp(source.stat().st_mtime, UTC) if source.is_file() else None
+    made = None
+    if not place.live:
+        made = datetime.fromtimestamp(Path(place.address).stat().st_mtime, UTC)
     return (made or datetime.now(UTC)).isoformat(timespec="seconds")

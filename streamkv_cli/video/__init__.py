@@ -6,6 +6,7 @@ process, a bounded distance ahead (see `child`); this package imports no decoder
 
 from streamkv_cli.video.fingerprint import fingerprint
 from streamkv_cli.video.frame import Frame, VideoInfo
+from streamkv_cli.video.locate import Place, locate
 from streamkv_cli.video.reader import FrameReader, open_video
 
-__all__ = ["Frame", "FrameReader", "VideoInfo", "fingerprint", "open_video"]
+__all__ = ["Frame", "FrameReader", "Place", "VideoInfo", "fingerprint", "locate", "open_video"]

@@ -194,6 +194,9 @@ def _read(decord: Any, reader: Any, positions: list[int]) -> NDArray[np.uint8]:
     """uint8 `[n, H, W, 3]`."""
     try:
         pictures: NDArray[np.uint8] = reader.get_batch(positions).asnumpy()
+        # decord's threads go on decoding what it has pushed ahead into a queue without a bound,
+        # hundreds of MiB while nobody asks; a seek empties it and makes them wait.
+        reader.seek(0)
     except (decord.DECORDError, decord.DECORDLimitReachedError) as error:
         raise GiveUp("is damaged", "doubt") from error
     return pictures

@@ -47,7 +47,8 @@ class GiveUp(Exception):  # noqa: N818 - it is a verdict, carried to the parent 
 
     Args:
         what: reads on after the video's name: "is damaged at 2.4 s".
-        kind: "damaged" (skipping may help), "unreadable", or "doubt" (another decoder may do it).
+        kind: "damaged" (skipping may help), "unreadable", "piped" (it has to be a
+            file), or "doubt" (another decoder may do it).
     """
 
     def __init__(self, what: str, kind: str = "unreadable") -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import stat
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from streamkv_cli.errors import VideoError
 
@@ -36,7 +37,7 @@ def locate(source: str) -> Place:
     if source == STDIN:
         return Place("pipe:0", "standard input", live=True)
     if source.startswith("file://"):
-        source = source[len("file://") :]
+        source = unquote(source[len("file://") :])
     elif re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", source):
         return Place(source, re.sub(r"//[^/@]*@", "//", source), live=True)
     try:

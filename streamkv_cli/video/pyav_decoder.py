@@ -159,6 +159,11 @@ class _Decoding:
             except av.FFmpegError as error:
                 errors += 1
                 if self.job.live:
+                    if self.latest is None and "mov" in self.source.container.format.name:
+                        raise GiveUp(
+                            "is an mp4 with its index at the end, which cannot be read from a pipe",
+                            "piped",
+                        ) from error
                     reason = (error.strerror or "connection lost").lower()
                     raise GiveUp(f"broke off at {self._near():.1f} s: {reason}") from error
                 self._damaged(self._near())

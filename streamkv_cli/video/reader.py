@@ -18,6 +18,7 @@ _REMEDIES = {
     "damaged": "pass --skip-damaged to leave the damaged pictures out",
     "timestamps": "write its time stamps anew, e.g. ffmpeg -fflags +genpts -i IN -c copy OUT",
     "unreadable": "check the file, e.g. by playing it",
+    "piped": "give its path, or a file with the index in front (ffmpeg -movflags faststart)",
     "unstarted": "free some memory, processes or open files",
     "silent": "check its disk or connection, or wait longer",
     "doubt": "use --decoder pyav",

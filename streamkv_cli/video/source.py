@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
     from numpy.typing import NDArray
 
+_ABSOLUTE_TIMELINES = {"mov", "mp4", "matroska", "webm", "avi"}
+"""Formats in which 0 is where the film begins, so that a picture may come late. In others (MPEG
+transport streams, say) clocks start anywhere, and time counts from the first thing in them."""
+
 _NOT_VIDEO_FORMATS = {"tty"}  # libav shows plain text files as a film of a terminal
 
 
@@ -34,7 +38,7 @@ class Source:
     Attributes:
         container: libav's container.
         stream: the video stream that libav's `av_find_best_stream` takes, cover art left aside.
-        zero: seconds of stream time at which the container starts: time 0 of a player.
+        zero: seconds of stream time that count as time 0.
     """
 
     container: InputContainer
@@ -47,7 +51,7 @@ class Source:
         return float(self.stream.time_base or 0.0)
 
     def seconds(self, pts: int) -> float:
-        """Presentation time of a time stamp, from the container's start."""
+        """Presentation time of a time stamp."""
         return float(pts * (self.stream.time_base or 0)) - (self.zero or 0.0)
 
     def interval(self) -> float:
@@ -75,7 +79,7 @@ class Source:
         return end
 
     def duration(self) -> float | None:
-        """Seconds from the container's start to the end of the video, None if unknown."""
+        """Seconds from time 0 to the end of the video, None if unknown."""
         end = self.stream_end()
         if end is None and self.container.duration:
             end = self.container.duration / av.time_base
@@ -116,7 +120,8 @@ def open_source(job: Job, zero: float | None = None) -> Source:
     stream.thread_type = "AUTO"
     start = container.start_time
     if zero is None and start is not None:
-        zero = start / av.time_base
+        absolute = set(container.format.name.split(",")) & _ABSOLUTE_TIMELINES
+        zero = min(start / av.time_base, 0.0) if absolute else start / av.time_base
     return Source(container, stream, zero)
 
 

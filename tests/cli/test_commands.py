@@ -220,12 +220,12 @@ def test_repair_brings_a_lost_index_back(streamkv: Streamkv, ingested: Path, sto
     shutil.rmtree(store / "index.lmdb")
     assert "streamkv repair" in one_line_error(streamkv("ls"), 4)
     result = streamkv("repair")
-    assert (result.returncode, result.stderr) == (0, "index rebuilt: 1 videos, 6 segments\n")
+    assert (result.returncode, result.stderr) == (0, "index rebuilt: 1 video, 6 segments\n")
     assert streamkv("show", "demo.mp4", "--json").stdout == before
     (store / "videos" / json.loads(before.splitlines()[0])["id"] / "00000004.safetensors").unlink()
     result = streamkv("repair")
     assert result.returncode == 4
-    assert "1 videos, 4 segments" in result.stderr
+    assert "1 video, 4 segments" in result.stderr
 
 
 def test_prune_deletes_leftovers_only(streamkv: Streamkv, ingested: Path, store: Path) -> None:
@@ -321,7 +321,7 @@ def test_an_interrupt_says_one_line_and_the_same_command_goes_on(
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert out == ""
-    assert "interrupted; what was committed is kept" in err
+    assert "interrupted; what was committed is kept, with a file the same command goes on" in err
     assert "Traceback" not in err
     (partial,) = json_lines(streamkv("ls", "--json").stdout)
     assert not partial["complete"]

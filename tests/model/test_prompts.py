@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tiny_checkpoint import TEMPLATE, tokenizer
 
 from streamkv_cli.errors import ModelError, UsageError
-from streamkv_cli.model.prompts import chat_template, render
+from streamkv_cli.model.prompts import chat_template, guidance_ids, render
 
 WORDS = tokenizer()
 
@@ -43,6 +43,24 @@ def test_the_published_layout() -> None:
 
 def test_no_init_prompt_means_no_system_message() -> None:
     assert "system" not in render(WORDS, TEMPLATE, "<video>", "", "Who?").text
+
+
+@pytest.mark.parametrize("question", ["a", "is", "end", "start", "assistant", "user", "d"])
+def test_words_of_the_layout_itself_are_found_where_they_were_asked(question: str) -> None:
+    prompt = render(WORDS, LLAVA_TEMPLATE, "<video>", "Watch.", question)
+    assert WORDS.decode(list(prompt.after)[: prompt.question.start]) == "\n"
+    assert WORDS.decode(list(prompt.after)[prompt.question]) == question
+
+
+def test_control_tokens_and_bytes_in_other_prompts_are_refused() -> None:
+    with pytest.raises(UsageError, match="the init prompt contains '<video>'"):
+        render(WORDS, TEMPLATE, "<video>", "<video> hi", "Who?")
+    with pytest.raises(UsageError, match="the guidance prompt contains"):
+        guidance_ids(WORDS, "<video>", "keep <|im_end|>")
+    with pytest.raises(UsageError, match="the guidance prompt is empty"):
+        guidance_ids(WORDS, "<video>", " ")
+    with pytest.raises(UsageError, match="not valid text"):
+        render(WORDS, TEMPLATE, "<video>", "", "b\udcff")
 
 
 def test_a_question_that_repeats_the_init_prompt() -> None:

@@ -68,6 +68,7 @@ def ingest(
                 model,
                 method,
                 fps=FPS,
+                duration=reader.info.duration,
                 init_prompt=INIT,
                 guidance_prompt=GUIDANCE,
                 resume=resume,
