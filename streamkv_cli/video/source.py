@@ -28,6 +28,10 @@ _ABSOLUTE_TIMELINES = {"mov", "mp4", "matroska", "webm", "avi"}
 """Formats in which 0 is where the film begins, so that a picture may come late. In others (MPEG
 transport streams, say) clocks start anywhere, and time counts from the first thing in them."""
 
+_REORDERING = 0.5
+"""Seconds. A shorter delay of the first picture is left over from encoding: files without an edit
+list begin with the time it took to put pictures into decoding order."""
+
 _NOT_VIDEO_FORMATS = {"tty"}  # libav shows plain text files as a film of a terminal
 
 
@@ -120,8 +124,10 @@ def open_source(job: Job, zero: float | None = None) -> Source:
     stream.thread_type = "AUTO"
     start = container.start_time
     if zero is None and start is not None:
+        zero = start / av.time_base
         absolute = set(container.format.name.split(",")) & _ABSOLUTE_TIMELINES
-        zero = min(start / av.time_base, 0.0) if absolute else start / av.time_base
+        if absolute and zero >= _REORDERING:
+            zero = 0.0
     return Source(container, stream, zero)
 
 

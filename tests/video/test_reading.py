@@ -181,3 +181,13 @@ def test_clip_maker_damages_what_it_says(tmp_path: Path) -> None:
     changed = [n for n, (x, y) in enumerate(zip(before, after, strict=True)) if x != y]
     assert 10 < len(changed) <= 20
     assert changed[-1] - changed[0] < 20
+
+
+def test_a_late_first_picture_comes_late(tmp_path: Path) -> None:
+    """Where 0 is the beginning of the film, as in mp4; not so in MPEG transport streams."""
+    late = [2.0 + i / 10 for i in range(20)]
+    for name, first in (("late.mp4", 2.0), ("late.mkv", 2.0), ("late.ts", 0.0)):
+        path = write_clip(tmp_path / name, numbered(20), fps=10, pts=late)
+        for decoder in ("auto", "pyav"):
+            _, frames = read(path, fps=2, decoder=decoder)
+            assert [f.time for f in frames] == pytest.approx([first + i / 2 for i in range(4)])
