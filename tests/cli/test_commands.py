@@ -331,3 +331,57 @@ def test_an_interrupt_says_one_line_and_the_same_command_goes_on(
     (done,) = json_lines(rest.stdout)
     assert done["resumed"] == partial["segments"]
     assert done["segments"] == 300
+
+
+def test_a_video_from_a_pipe_is_not_the_file_named_dash(
+    process: Streamkv, streamkv: Streamkv, tiny: Path, tmp_path: Path
+) -> None:
+    write_clip(tmp_path / "other.mp4", numbered(20), fps=10).rename(tmp_path / "-")
+    piped = write_clip(tmp_path / "piped.mkv", numbered(10), fps=10)
+    with piped.open("rb") as stdin:
+        result = process("ingest", "-", "-m", tiny, "--json", cwd=tmp_path, stdin=stdin)
+    (done,) = json_lines(result.stdout)
+    assert (done["status"], done["name"], done["seconds"]) == ("done", "standard input", 2)
+    named = streamkv("ingest", tmp_path / "-", "-m", tiny, "--json")
+    assert json_lines(named.stdout)[0]["status"] == "done"
+
+
+def test_an_mp4_that_a_pipe_cannot_carry_says_so(
+    process: Streamkv, tiny: Path, demo_video: Path
+) -> None:
+    pipe = subprocess.Popen(["cat", str(demo_video)], stdout=subprocess.PIPE)
+    line = one_line_error(process("ingest", "-", "-m", tiny, stdin=pipe.stdout), 3)
+    pipe.communicate()
+    assert "index at the end" in line
+
+
+def test_a_file_url_is_the_file(streamkv: Streamkv, ingested: Path, tiny: Path) -> None:
+    result = streamkv("ingest", ingested.as_uri(), "-m", tiny, "--fps", "1", "--json")
+    assert json_lines(result.stdout)[0]["status"] == "already"
+
+
+def test_a_password_in_a_url_is_never_shown(streamkv: Streamkv, tiny: Path, store: Path) -> None:
+    result = streamkv(
+        "ingest", "http://user:secret@127.0.0.1:9/a.mp4", "x.mp4", "-m", tiny, "--json"
+    )
+    assert result.returncode == 3
+    assert "secret" not in result.stdout + result.stderr
+    assert "127.0.0.1:9/a.mp4" in result.stderr
+
+
+def test_a_renamed_video_is_the_same_one(
+    streamkv: Streamkv, ingested: Path, tiny: Path, tmp_path: Path
+) -> None:
+    renamed = Path(shutil.copy(ingested, tmp_path / "renamed.mp4"))
+    result = streamkv("ingest", renamed, "-m", tiny, "--fps", "1")
+    assert "renamed.mp4 is already ingested as demo.mp4" in result.stderr
+
+
+def test_names_with_control_characters_stay_on_their_line(
+    streamkv: Streamkv, tiny: Path, tmp_path: Path
+) -> None:
+    odd = write_clip(tmp_path / "a.mp4", numbered(5), fps=10).rename(tmp_path / "a\tb\nc\x1b.mp4")
+    assert streamkv("ingest", odd, "-m", tiny, "-q").returncode == 0
+    _, row = streamkv("ls").stdout.strip().splitlines()
+    assert row.split("\t")[1] == r"a\tb\nc\x1b.mp4"
+    assert json_lines(streamkv("ls", "--json").stdout)[0]["name"] == odd.name

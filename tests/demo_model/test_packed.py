@@ -1,0 +1,105 @@
+"""Packed questions get the logits that the stock model, and the program, would give them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from examples.demo_model.clips import ideal_clips
+from examples.demo_model.compose import Composer
+from examples.demo_model.export import export
+from examples.demo_model.network import LAYERS, build
+from examples.demo_model.packed import packed_forward
+from examples.demo_model.packing import Batch, Tokens
+from examples.demo_model.tower import Naming
+from examples.demo_model.vocabulary import tokenizer
+from streamkv_cli.model.checkpoint import find_checkpoint
+from streamkv_cli.model.device import choose_placement
+from streamkv_cli.model.loading import load_model
+from streamkv_cli.model.prompts import INIT_PROMPT
+from streamkv_cli.model.video_llm import tokens_of
+
+WORDS = tokenizer()
+TOKENS = Tokens(WORDS)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build(WORDS, 3).eval()
+
+
+@pytest.fixture(scope="module")
+def composer(model) -> Composer:
+    embeddings = model.get_input_embeddings().weight.detach()
+    return Composer(ideal_clips(embeddings, Naming(WORDS), 200, 1), TOKENS, "train")
+
+
+def _batch(composer: Composer, drop: float, summaries: float) -> Batch:
+    return composer.batch(
+        np.random.default_rng(5),
+        2,
+        5,
+        frames=(9, 9),
+        run=(2, 4),
+        layers=LAYERS,
+        summary_share=summaries,
+        drop_share=drop,
+    )
+
+
+@torch.inference_mode()
+def test_packed_logits_equal_the_stock_forward(model, composer: Composer) -> None:
+    batch = _batch(composer, drop=0.0, summaries=1.0)
+    prefix = torch.tensor(TOKENS.prefix)
+    answers = packed_forward(model, prefix, batch)
+    embed = model.get_input_embeddings()
+    expected, wanted = [], []
+    for number, questions in enumerate(batch.questions):
+        for question in questions:
+            text = TOKENS.asked(question.text).after
+            answer = TOKENS.answer(question.answer)
+            ids = torch.tensor([*text, *answer[:-1]])
+            parts = [
+                embed(prefix),
+                batch.video[number, : batch.blocks[number]].flatten(0, 1),
+                model.model.image_newline.unsqueeze(0),
+                embed(ids),
+            ]
+            stock = model(inputs_embeds=torch.cat(parts).unsqueeze(0)).logits[0]
+            expected.append(stock[-len(answer) :])
+            wanted += answer
+    assert answers.labels.tolist() == wanted
+    assert torch.allclose(answers.logits, torch.cat(expected), atol=2e-4)
+
+
+@torch.inference_mode()
+def test_dropped_blocks_are_served_as_the_program_serves_them(
+    model, composer: Composer, tmp_path: Path
+) -> None:
+    batch = _batch(composer, drop=1.0, summaries=0.5)
+    assert len({tuple(kept[0].tolist()) for kept in batch.kept}) > 1
+    prefix = torch.tensor(TOKENS.prefix)
+    logits = packed_forward(model, prefix, batch).logits
+    folder = export(build(WORDS, 3), WORDS, tmp_path / "demo")
+    loaded = load_model(find_checkpoint(str(folder)), choose_placement("cpu", "float32"))
+    loaded.model.load_state_dict(model.state_dict())  # not rounded to bfloat16
+    row = 0
+    context = loaded.encode_prefix(TOKENS.prefix)
+    for number, questions in enumerate(batch.questions):
+        features = batch.video[number, : batch.blocks[number]]
+        encoded = loaded.encode(features, context.__getitem__, len(TOKENS.prefix))
+        kept = [kept[number][kept[number] >= 0].tolist() for kept in batch.kept]
+
+        def choose(layer: int, _: torch.Tensor, encoded=encoded, kept=kept):
+            keys, values = tokens_of(encoded.blocks[layer][kept[layer]])
+            before = context[layer]
+            return torch.cat([before[0], keys], 2), torch.cat([before[1], values], 2)
+
+        for question in questions:
+            prompt = loaded.prompt(INIT_PROMPT, question.text)
+            # One position for all layers, behind the longest context: RoPE is relative.
+            position = len(TOKENS.prefix) + max(map(len, kept)) * features.shape[1]
+            first = loaded.logits(prompt, choose, position)[-1]
+            assert torch.allclose(first, logits[row], atol=2e-4)
+            row += len(TOKENS.answer(question.answer))
