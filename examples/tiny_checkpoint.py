@@ -19,6 +19,7 @@ from transformers import (
     Qwen2Config,
     SiglipVisionConfig,
 )
+from transformers.utils import logging
 
 CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>", "<video>"]
 
@@ -108,6 +109,7 @@ def write_tiny_checkpoint(
             if token not in printable:
                 model.lm_head.weight[token] = 0
     folder.mkdir(parents=True, exist_ok=True)
+    logging.disable_progress_bar()
     model.save_pretrained(folder, max_shard_size=max_shard_size)
     words.save_pretrained(folder)
     (folder / "video_preprocessor_config.json").write_text(

@@ -54,7 +54,9 @@ def test_sessions_of_commands_md(tmp_path: Path, demo_video: Path) -> None:
             env=environment,
             check=False,
         )
-        printed = [masked(line) for line in result.stdout.strip().splitlines()]
+        lines = result.stdout.strip().splitlines()
+        # A slow machine also shows how far it has come.
+        printed = [masked(line) for line in lines if "x real time," not in line]
         expected = [masked(line) for line in shown]
         if words[0] == "ask" and result.returncode == 0:
             # What a random model says is noise, and how much evidence there is follows from it.
