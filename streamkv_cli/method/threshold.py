@@ -8,7 +8,7 @@ all of them is that a cut is an outlier among the changes of its own stream.
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, log
+from heapq import nlargest
 from statistics import median
 from typing import Protocol
 
@@ -41,10 +41,10 @@ class CalibratedThreshold:
     Changes within scenes spread over orders of magnitude (a still room, a walk through a crowd, and
     another model altogether), changes at cuts lie far above them. So they are compared by ratio:
 
-        cut  <=>  1 - s_t >= max(m x max(ratio, exp(3 x 1.4826 x MAD)), largest / 50, 1e-7)
+        cut  <=>  1 - s_t >= max(8 x median, typical / 8, 1e-7)
 
-    with m the median change, MAD the median absolute deviation of log changes, and the largest
-    change remembered, cuts included: once real cuts have been seen, a flicker in a still scene is
+    with the median of the changes remembered, and as a typical cut the median of their largest
+    eighth, cuts included: once real cuts have been seen, a movement in a stream of still scenes is
     not taken for one.
 
     Only the past is consulted, so the same stream is always cut at the same places, and a stream
@@ -70,11 +70,9 @@ class CalibratedThreshold:
         """The similarity at or below which the next frame would be a cut; -2 while warming up."""
         if len(self._changes) < self.warm_up:
             return -2.0
-        logs = [log(max(change, _SMALLEST)) for change in self._changes]
-        middle = median(logs)
-        deviation = 1.4826 * median(abs(value - middle) for value in logs)
-        outlying = exp(middle) * max(self.ratio, exp(min(3 * deviation, 50)))
-        return 1.0 - max(outlying, max(self._changes) / 50, _SMALLEST)
+        largest = nlargest(-(-len(self._changes) // 8), self._changes)
+        outlying = self.ratio * median(self._changes)
+        return 1.0 - max(outlying, median(largest) / self.ratio, _SMALLEST)
 
     def is_cut(self, similarity: float) -> bool:
         """Whether s_t is at or below the threshold of the changes before it."""

@@ -18,6 +18,10 @@ from streamkv_cli.model.fingerprint import weights_fingerprint
 # One entry a model family: config.json's model_type -> the module that knows it.
 FAMILIES = {"llava_onevision": "streamkv_cli.model.llava_onevision"}
 
+DEMO = "demo"
+DEMO_FOLDER = Path(__file__).parent / "demo"
+"""The small model that comes with the program; it knows the demo world and nothing else."""
+
 _DOWNLOAD = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer.model")
 
@@ -27,7 +31,7 @@ class Checkpoint:
     """A model's files on this machine.
 
     Attributes:
-        source: folder or hub id, as the user named it (folders made absolute).
+        source: folder, hub id or "demo", as the user named it (folders made absolute).
         folder: where the files are.
         revision: commit of a hub model; empty for a folder.
         config: content of config.json.
@@ -68,7 +72,9 @@ def find_checkpoint(source: str, revision: str | None = None) -> Checkpoint:
         ModelError: nothing there, not whole, not supported.
     """
     local = Path(source).expanduser()
-    if local.is_dir():
+    if source == DEMO and DEMO_FOLDER.is_dir():
+        folder, commit = DEMO_FOLDER, ""
+    elif local.is_dir():
         folder, commit, source = local.resolve(), "", str(local.resolve())
     elif local.exists() or source.startswith((".", "/", "~")) or source.count("/") > 1:
         raise ModelError(

@@ -79,6 +79,8 @@ class _Words(TextStreamer):
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         """Take text that later tokens cannot change any more."""
+        if not self.pieces:
+            text = text.lstrip()  # models begin an answer with a space as often as not
         if text:
             self.pieces.append(text)
             self._on_text(text)

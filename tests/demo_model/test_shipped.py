@@ -43,4 +43,4 @@ def test_it_answers_rightly_about_worlds_it_has_never_seen() -> None:
     right, asked = map(sum, zip(*inside, strict=True))
     assert asked > 150
     # The model card says more of a larger sample; this is what no small sample falls below.
-    assert right / asked >= 0.92
+    assert right / asked >= 0.97

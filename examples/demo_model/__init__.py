@@ -1,0 +1,1 @@
+"""The demo world, its questions, and the small Video-LLM that is trained on it."""

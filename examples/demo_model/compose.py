@@ -1,0 +1,201 @@
+"""Compose training videos of clips, with questions, as batches of tensors."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .clips import Clips
+from .packing import Batch, Tokens, Video, pack, proofs
+from .questions import Asker, Kind, Question, description
+from .world import IDLE, RETURNING, Scene, Split, Thing
+
+KINDS: dict[Kind, float] = {
+    "colour": 1.0,
+    "shape": 1.0,
+    "place": 1.5,
+    "number": 1.5,
+    "exists": 1.5,
+    "order": 4.0,
+    "none": 3.0,
+    "off-world": 0.2,
+}
+"""How often each kind is asked in training."""
+
+
+class Composer:
+    """Draws batches.
+
+    Args:
+        clips: to compose of.
+        tokens: of the texts.
+        split: of the wordings.
+    """
+
+    def __init__(self, clips: Clips, tokens: Tokens, split: Split) -> None:
+        self.clips, self.tokens, self.split = clips, tokens, split
+        self._things = [thing for thing in clips.by_thing if thing is not None]
+
+    def video(
+        self,
+        rng: np.random.Generator,
+        frames: int,
+        run: tuple[int, int],
+        summaries: bool,
+        shortest: int,
+    ) -> Video:
+        """A video of `frames` frames.
+
+        Args:
+            run: fewest and most frames of a scene.
+            summaries: whether a summary block follows each segment.
+            shortest: frames a segment has at least.
+        """
+        cast = [self._things[i] for i in rng.permutation(len(self._things))]
+        scenes: list[Scene] = []
+        shown: list[int] = []
+        rows: list[tuple[int, int]] = []
+        video = Video(scenes, [], [], [])
+        segment: list[tuple[int, int]] = []
+        while len(rows) < frames:
+            clip = self._next_clip(rng, scenes, shown, cast)
+            # What is left is too little for a scene of its own: this one lasts to the end.
+            length = int(rng.integers(run[0], run[1] + 1))
+            left = frames - len(rows)
+            length = left if left - length < run[0] else length
+            run_rows = self.clips.run(clip, length, rng)
+            scenes.append(_scene(self.clips.facts[clip], len(rows), length))
+            rows += run_rows
+            segment += run_rows
+            video.blocks += [[row] for row in run_rows]
+            video.owners += [len(scenes) - 1] * length
+            video.clear += [bool(self.clips.clear[row]) for row in run_rows]
+            if summaries and (len(segment) >= shortest or len(rows) >= frames):
+                video.blocks.append(segment)
+                video.owners.append(len(scenes) - 1)
+                video.clear.append(False)
+                segment = []
+        return video
+
+    def _next_clip(
+        self,
+        rng: np.random.Generator,
+        scenes: Sequence[Scene],
+        shown: list[int],
+        cast: list[Thing],
+    ) -> int:
+        last = scenes[-1].fact if scenes else None
+        if last is not None and last.thing is not None and rng.random() < IDLE:
+            idle = self.clips.by_thing[None]
+            return idle[rng.integers(len(idle))]
+        again = [c for c in shown if self.clips.facts[c] != last]
+        if again and (not cast or rng.random() < RETURNING):
+            clip = again[rng.integers(len(again))]
+            same = self.clips.by_fact[self.clips.facts[clip]]
+            return same[rng.integers(len(same))]
+        clips = self.clips.by_thing[cast.pop()]
+        clip = clips[rng.integers(len(clips))]
+        shown.append(clip)
+        return clip
+
+    def batch(
+        self,
+        rng: np.random.Generator,
+        videos: int,
+        questions: int,
+        *,
+        frames: tuple[int, int],
+        run: tuple[int, int],
+        layers: int,
+        kinds: dict[Kind, float] = KINDS,
+        longest: int = 30,
+        summary_share: float = 0.5,
+        drop_share: float = 0.5,
+        guide: bool = False,
+    ) -> Batch:
+        """A batch of videos of one number of frames, drawn from `frames`.
+
+        Args:
+            guide: the guidance prompt is one of the questions; its answer describes the last scene.
+        """
+        count = int(rng.integers(frames[0], frames[1] + 1))
+        made = []
+        for _ in range(videos):
+            shortest = 4 if rng.random() < 0.25 else 1
+            summaries = rng.random() < summary_share
+            made.append(self.video(rng, count, run, summaries, shortest))
+        asked = [self._ask(rng, video, questions, kinds, longest) for video in made]
+        if guide:
+            for video, about in zip(made, asked, strict=True):
+                about[-1] = Question("guide", "", description(video.scenes[-1].fact), ())
+        drop = float(rng.uniform(0.2, 0.9)) if rng.random() < drop_share else 0.0
+        kept = [_kept(rng, made, drop) for _ in range(layers if drop else 1)]
+        return Batch(
+            video=self._features(made),
+            blocks=torch.tensor([len(video.blocks) for video in made]),
+            kept=kept if drop else kept * layers,
+            **pack(asked, self.tokens),
+            **proofs(made, asked),
+            questions=asked,
+        )
+
+    def _ask(
+        self,
+        rng: np.random.Generator,
+        video: Video,
+        count: int,
+        kinds: dict[Kind, float],
+        longest: int,
+    ) -> list[Question]:
+        asker = Asker(video.scenes, rng, self.split)
+        names = list(kinds)
+        weights = np.array([kinds[name] for name in names])
+        weights /= weights.sum()
+        asked: list[Question] = []
+        while len(asked) < count:
+            question = asker.ask(names[rng.choice(len(names), p=weights)])
+            if question is None:
+                continue
+            if len(self.tokens.asked(question.text).after) <= longest:
+                asked.append(question)
+        return asked
+
+    def _features(self, videos: list[Video]) -> Tensor:
+        longest = max(len(video.blocks) for video in videos)
+        tokens = self.clips.tokens
+        features = torch.zeros(len(videos), longest, *tokens.shape[2:])
+        for row, video in enumerate(videos):
+            single = [block[0] for block in video.blocks]
+            clips, frames = map(list, zip(*single, strict=True))
+            features[row, : len(single)] = tokens[clips, frames].float()
+            for place, block in enumerate(video.blocks):
+                if len(block) > 1:
+                    clips, frames = map(list, zip(*block, strict=True))
+                    features[row, place] = tokens[clips, frames].float().mean(dim=0)
+        return features
+
+
+def _scene(fact: Any, start: int, length: int) -> Scene:
+    end = float(start + length)
+    return Scene(fact, float(start), end, False, 0, 0.5, 0.25, 0.0, (0.0, 0.0))
+
+
+def _kept(rng: np.random.Generator, videos: list[Video], drop: float) -> Tensor:
+    """[B, K] blocks that are left when a share is dropped; one clear frame a scene stays."""
+    rows = []
+    for video in videos:
+        owners = np.array(video.owners)
+        keep = rng.random(len(owners)) >= drop
+        summary = np.array([len(block) > 1 for block in video.blocks])
+        for scene in range(len(video.scenes)):
+            own = np.flatnonzero((owners == scene) & np.array(video.clear))
+            if len(own) and not keep[own].any():
+                keep[own[rng.integers(len(own))]] = True
+        rows.append(np.flatnonzero(keep | summary))
+    longest = max(map(len, rows))
+    kept = torch.full((len(rows), longest), -1)
+    for i, row in enumerate(rows):
+        kept[i, : len(row)] = torch.from_numpy(row)
+    return kept

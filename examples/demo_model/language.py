@@ -1,0 +1,265 @@
+"""Stage 2: train the language model to answer about composed videos, short ones first."""
+
+import logging
+import math
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .compose import Composer
+from .network import HIDDEN, LAYERS
+from .packed import packed_forward
+from .packing import Batch
+from .world import COLOURS, SHAPES
+
+ATTEND, RETRIEVE, BEFORE = 0.3, 0.1, 0.3
+"""Weights of looking at the proof, of being found by the published retrieval score, and of knowing
+at each frame what the scene before showed."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of the curriculum.
+
+    Attributes:
+        frames: fewest and most frames of a video.
+        run: fewest and most frames of a scene.
+        videos, questions: videos in a batch, questions about each.
+        summary_share, drop_share: videos with summary blocks; batches whose questions see only a
+            part of the blocks, another part in each layer.
+        until: mean share of right answers at which the next phase begins.
+        most: steps after which it begins anyway.
+    """
+
+    frames: tuple[int, int]
+    run: tuple[int, int]
+    videos: int
+    questions: int
+    summary_share: float
+    drop_share: float
+    until: float
+    most: int
+
+
+CURRICULUM = (
+    Phase((3, 6), (1, 2), 6, 14, 0.0, 0.0, 0.80, 6000),
+    Phase((8, 24), (1, 4), 6, 16, 0.4, 0.3, 0.88, 1500),
+    Phase((24, 84), (2, 10), 4, 20, 0.5, 0.5, 2.0, 1400),
+    Phase((96, 240), (3, 10), 2, 24, 0.7, 1.0, 2.0, 100_000),
+)
+AT_LAST = (0.05, 0.1, 0.6, 0.25)
+"""Shares of the phases once the last has begun: long videos are few, since they cost most."""
+
+
+class LanguageTraining:
+    """Trains the text model, the word embeddings and the newline; the tower's clips are fixed.
+
+    Args:
+        model: with a trained tower.
+        composer: of training videos.
+        path: of the checkpoint it resumes from.
+        steps: in all; the learning rate falls to nothing over the last third.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        composer: Composer,
+        path: Path,
+        *,
+        steps: int,
+        rate: float = 1.2e-3,
+        seed: int = 2,
+        curriculum: Sequence[Phase] = CURRICULUM,
+    ) -> None:
+        self.model, self.composer, self.path = model, composer, path
+        self.steps, self.rate, self.seed, self.curriculum = steps, rate, seed, curriculum
+        self.prefix = torch.tensor(composer.tokens.prefix)
+        inner = model.model
+        # Reads off a frame what came before it; thrown away after training.
+        self.probe = nn.Linear(HIDDEN, len(COLOURS) + len(SHAPES) + 2)
+        self.parameters = [
+            *inner.language_model.parameters(),
+            inner.image_newline,
+            *self.probe.parameters(),
+        ]
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.01
+        )
+        self.step, self.phase, self.begun_at = 0, 0, 0
+        self.recent: dict[str, float] = {}
+        self.seconds = 0.0
+        self._looked = self._found = -1.0
+        self._known = 1.0
+
+    def run(self, until: int | None = None) -> None:
+        """Train to the last step, or to an earlier one, from the checkpoint if there is one."""
+        stop = self.steps if until is None else until
+        self.resume()
+        self.model.train()
+        right: dict[str, list[float]] = defaultdict(list)
+        losses = []
+        while self.step < stop:
+            begun = time.perf_counter()
+            loss, answered = self._one_step()
+            self.seconds += time.perf_counter() - begun
+            self.step += 1
+            losses.append(loss)
+            for kind, value in answered:
+                right[kind].append(value)
+            if self.step % 50 == 0:
+                self._report(losses, right)
+                losses.clear()
+                right.clear()
+                self._promote()
+            if self.step % 200 == 0 or self.step == stop:
+                self.save()
+        self.model.eval()
+
+    def _one_step(self) -> tuple[float, list[tuple[str, float]]]:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate * self._warmth()
+        rng = np.random.default_rng([self.seed, self.step])
+        chosen = self._drawn_phase(rng)
+        phase = self.curriculum[chosen]
+        batch = self.composer.batch(
+            rng,
+            phase.videos,
+            phase.questions,
+            frames=phase.frames,
+            run=phase.run,
+            layers=LAYERS,
+            # Byte by byte, a text from elsewhere is long: most batches need no room for one.
+            longest=60 if self.step % 10 == 0 else 30,
+            summary_share=phase.summary_share,
+            drop_share=phase.drop_share,
+            guide=self.step % 5 == 4,
+        )
+        answers = packed_forward(self.model, self.prefix, batch, guide=True)
+        logits, labels = answers.logits, answers.labels
+        loss = F.cross_entropy(logits, labels)
+        self._looked = 0.98 * self._looked + 0.02 * float(answers.attended.detach().mean())
+        self._found = 0.98 * self._found + 0.02 * float(answers.retrieved.detach().mean())
+        known = self._knows_before(answers.video, batch.before)
+        self._known = 0.98 * self._known + 0.02 * float(known.detach())
+        guided = (
+            loss
+            + BEFORE * known
+            - ATTEND * answers.attended.mean()
+            - RETRIEVE * answers.retrieved.mean()
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        guided.backward()
+        nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+        aside = chosen < min(self.phase, len(CURRICULUM) - 2)
+        answered = [] if aside else answers_right(batch, logits, labels)
+        return float(loss.detach()), answered
+
+    def _drawn_phase(self, rng: np.random.Generator) -> int:
+        """Now and then an earlier phase than the one it is in, so that what it taught stays."""
+        if self.phase == len(AT_LAST) - 1:
+            return int(rng.choice(len(AT_LAST), p=AT_LAST))
+        earlier = self.phase > 0 and rng.random() < 0.15
+        return int(rng.integers(self.phase)) if earlier else self.phase
+
+    def _knows_before(self, video: Tensor, before: Tensor) -> Tensor:
+        """Cross-entropy of naming the scene before, at every token of every block."""
+        said = self.probe(video).split([len(COLOURS) + 1, len(SHAPES) + 1], dim=-1)
+        wanted = before.unsqueeze(2).expand(-1, -1, video.shape[2], -1)
+        return sum(
+            (
+                F.cross_entropy(logits.flatten(0, 2), wanted[..., i].flatten())
+                for i, logits in enumerate(said)
+            ),
+            torch.zeros(()),
+        )
+
+    def _warmth(self) -> float:
+        """Factor on the learning rate: a short rise, and a cosine fall over the last third."""
+        left = (self.steps - self.step) / (self.steps / 3)
+        return min(1.0, (self.step + 1) / 200) * (
+            1.0 if left >= 1 else max(0.02, 0.5 - 0.5 * math.cos(math.pi * left))
+        )
+
+    def _report(self, losses: list[float], right: dict[str, list[float]]) -> None:
+        self.recent = {kind: float(np.mean(values)) for kind, values in sorted(right.items())}
+        shown = " ".join(f"{kind} {value:.2f}" for kind, value in self.recent.items())
+        log.info(
+            "step %d phase %d loss %.3f all %.3f %s (%.0f s)",
+            self.step,
+            self.phase,
+            float(np.mean(losses)),
+            self._all_right(),
+            f"{shown} attended {np.exp(self._looked):.2f} "
+            f"retrieved {np.exp(self._found):.2f} before {self._known:.2f}",
+            self.seconds,
+        )
+
+    def _all_right(self) -> float:
+        values = [
+            value for kind, value in self.recent.items() if kind not in ("off-world", "guide")
+        ]
+        return float(np.mean(values)) if values else 0.0
+
+    def _promote(self) -> None:
+        phase = self.curriculum[self.phase]
+        last = self.phase == len(self.curriculum) - 1
+        late = self.step - self.begun_at >= phase.most
+        if not last and (self._all_right() >= phase.until or late):
+            self.phase += 1
+            self.begun_at = self.step
+
+    def save(self) -> None:
+        """Write the checkpoint; a crash in between leaves the one before."""
+        state = {
+            "step": self.step,
+            "phase": self.phase,
+            "begun_at": self.begun_at,
+            "seconds": self.seconds,
+            "model": self.model.state_dict(),
+            "probe": self.probe.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        part = self.path.with_suffix(".part")
+        torch.save(state, part)
+        part.replace(self.path)
+
+    def resume(self) -> None:
+        """Go on from the checkpoint, if there is one."""
+        if not self.path.exists():
+            return
+        state = torch.load(self.path, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.probe.load_state_dict(state["probe"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.phase = state["step"], state["phase"]
+        self.begun_at, self.seconds = state["begun_at"], state["seconds"]
+
+
+def answers_right(batch: Batch, logits: Tensor, labels: Tensor) -> list[tuple[str, float]]:
+    """(kind, 1 or 0) of every question: right when every token of its answer is.
+
+    Each token is judged after the right ones before it, so a greedy answer is right just when
+    this says so.
+    """
+    hits = (logits.argmax(-1) == labels).tolist()
+    owners = batch.askers[batch.labels != -100].tolist()
+    videos = (batch.labels != -100).nonzero()[:, 0].tolist()
+    right: dict[tuple[int, int], bool] = {}
+    for video, owner, hit in zip(videos, owners, hits, strict=True):
+        right[video, owner] = right.get((video, owner), True) and hit
+    return [
+        (batch.questions[video][owner].kind, float(value))
+        for (video, owner), value in right.items()
+    ]
