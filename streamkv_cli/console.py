@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -95,15 +95,15 @@ class Console:
             yield _Bar(bar, escaped(title), total)
 
 
-class ProgressLine:
+class ProgressLine(Protocol):
     """Where progress is shown."""
 
     def update(self, done: float, details: str) -> None:
         """Show that `done` seconds of video are through, with details behind."""
-        raise NotImplementedError
+        ...
 
 
-class _Bar(ProgressLine):
+class _Bar:
     def __init__(self, bar: "Progress", title: str, total: float | None) -> None:
         self._bar = bar
         self._task = bar.add_task(title, total=total, details="", clock="")
@@ -114,7 +114,7 @@ class _Bar(ProgressLine):
         self._bar.update(self._task, completed=done, details=details, clock=clock)
 
 
-class _Lines(ProgressLine):
+class _Lines:
     """One line every few seconds, for logs."""
 
     every = 5.0
