@@ -180,6 +180,11 @@ def time_text(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else clock
 
 
+def hourly(count: int, seconds: float) -> float:
+    """Bytes an hour of video; 0 where there is no video to speak of."""
+    return count / seconds * 3600 if seconds > 0 else 0.0
+
+
 def count(number: int, noun: str) -> str:
     """A number with its noun: 1 segment, 2 segments."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -131,7 +131,7 @@ def ask(
             sampling=Sampling(max_new_tokens, temperature, top_p, top_k, seed),
             on_text=(lambda _: None) if json else (lambda text: console.text(text, end="")),
         )
-    _tell(console, question, answer, records)
+    _tell(console, question, answer)
 
 
 def _tell_partial(console: Console, chosen: "Sequence") -> None:
@@ -219,9 +219,10 @@ def _method(
 
 def _most_stored(store: "Store", records: "Sequence[VideoRecord]") -> int:
     """Blocks in the fullest layer."""
-    layers = records[0].geometry.layers
+    from streamkv_cli.pipeline.retrieve import stored_blocks
+
     segments = [segment for record in records for segment in store.segments(record.video_id)]
-    return max(sum(s.kept[layer] + s.summary for s in segments) for layer in range(layers))
+    return max(stored_blocks(segments, records[0].geometry.layers))
 
 
 def _warn_long(
@@ -236,9 +237,7 @@ def _warn_long(
         )
 
 
-def _tell(
-    console: Console, question: str, answer: "Answer", records: "Sequence[VideoRecord]"
-) -> None:
+def _tell(console: Console, question: str, answer: "Answer") -> None:
     console.record(
         "answer",
         question=question,

@@ -20,7 +20,7 @@ from streamkv_cli.commands.options import (
     StoreOption,
     VerboseOption,
 )
-from streamkv_cli.console import Console, ProgressLine, bytes_text, count, time_text
+from streamkv_cli.console import Console, ProgressLine, bytes_text, count, hourly, time_text
 from streamkv_cli.errors import EXIT_INPUT_FAILED, UsageError, VideoError
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ def _tell_already(console: Console, source: str, outcome: "Outcome") -> None:
 def _tell_done(console: Console, outcome: "Outcome", progress: "Progress") -> None:
     record, state = outcome.record, outcome.state
     span = state.end - state.start
-    hourly = state.bytes / span * 3600 if span > 0 else 0.0
+    per_hour = hourly(state.bytes, span)
     seconds = {stage: round(value, 3) for stage, value in progress.seconds.items()}
     console.record(
         "ingest",
@@ -270,7 +270,7 @@ def _tell_done(console: Console, outcome: "Outcome", progress: "Progress") -> No
         blocks_seen=progress.blocks_seen,
         blocks_kept=progress.blocks_kept,
         bytes=state.bytes,
-        bytes_per_hour=round(hourly),
+        bytes_per_hour=round(per_hour),
         wall={**seconds, "decoder": round(outcome.decoding, 3)},
     )
     kept = progress.blocks_kept / max(progress.blocks_seen, 1)
@@ -283,7 +283,7 @@ def _tell_done(console: Console, outcome: "Outcome", progress: "Progress") -> No
         f"{record.name}: {time_text(span)} of video, {count(state.frames, 'frame')}, "
         f"{count(state.segments, 'segment')}{resumed}\n"
         f"  blocks kept {progress.blocks_kept} of {progress.blocks_seen} ({kept:.1%}), "
-        f"{bytes_text(state.bytes)} on disk, {bytes_text(hourly)} an hour of video\n"
+        f"{bytes_text(state.bytes)} on disk, {bytes_text(per_hour)} an hour of video\n"
         f"  wall time {seconds['total']:.1f} s ({stages}; decode is the wait for frames, write "
         f"goes on behind)"
     )

@@ -7,7 +7,7 @@ import typer
 from streamkv_cli.commands.guard import guarded
 from streamkv_cli.commands.options import JsonOption, StoreOption
 from streamkv_cli.commands.select import select_videos
-from streamkv_cli.console import Console, bytes_text, time_text
+from streamkv_cli.console import Console, bytes_text, hourly, time_text
 
 EXAMPLE = "Example: streamkv ls --json | jq -r .name"
 
@@ -28,7 +28,7 @@ def ls(
     with Store.open(store) as opened:
         for record, state in select_videos(opened, videos or ()):
             span = state.end - state.start
-            hourly = state.bytes / span * 3600 if span > 0 else 0.0
+            per_hour = hourly(state.bytes, span)
             console.record(
                 "video",
                 id=record.video_id,
@@ -40,7 +40,7 @@ def ls(
                 frames=state.frames,
                 segments=state.segments,
                 bytes=state.bytes,
-                bytes_per_hour=round(hourly),
+                bytes_per_hour=round(per_hour),
                 model=record.notes.get("model"),
                 created=record.created,
             )
@@ -51,7 +51,7 @@ def ls(
                     time_text(span),
                     str(state.segments),
                     bytes_text(state.bytes),
-                    bytes_text(hourly),
+                    bytes_text(per_hour),
                     "complete" if state.complete else "partial",
                 )
             )

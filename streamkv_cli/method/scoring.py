@@ -23,18 +23,6 @@ def block_keys(keys: Tensor) -> Tensor:
     return keys.float().mean(dim=2)
 
 
-def mean_query(queries: Tensor) -> Tensor:
-    """Mean query over the rows of a prompt, per query head.
-
-    Args:
-        queries: [h, S, d] pre-RoPE queries of S tokens.
-
-    Returns:
-        [h, d] float32.
-    """
-    return queries.float().mean(dim=1)
-
-
 def block_scores(query: Tensor, keys: Tensor, similarity: Similarity = "dot") -> Tensor:
     """Score of each block in one layer: similarity of the query with the block key over all heads.
 

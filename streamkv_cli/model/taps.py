@@ -27,10 +27,11 @@ class Taps:
     def _on_key(self, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
         self.key = output
 
-    def queries(self, head_dim: int, rows: slice) -> Tensor:
-        """[h, S', d] queries of the chosen rows of the layer now running."""
+    def mean_query(self, head_dim: int, rows: slice) -> Tensor:
+        """[h, d] float32 mean over the chosen rows of the layer now running (design 3.4, 3.6)."""
         assert self.query is not None
-        return self.query[0, rows].unflatten(-1, (-1, head_dim)).transpose(0, 1)
+        queries = self.query[0, rows].unflatten(-1, (-1, head_dim))  # [S', h, d]
+        return queries.float().mean(dim=0)
 
     def keys(self, head_dim: int) -> Tensor:
         """[g, S, d] keys of the layer now running."""

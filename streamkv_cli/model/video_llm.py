@@ -166,8 +166,7 @@ class VideoLLM(ABC):
 
         def provide(layer: int) -> Context:
             if guidance:
-                query = self._taps.queries(self.shape.head_dim, rows)
-                queries.append(query.float().mean(dim=1))
+                queries.append(self._taps.mean_query(self.shape.head_dim, rows))
             return context(layer)
 
         self._run(embeds, provide, position, captured=captured, keep=blocks * tokens)
@@ -221,8 +220,7 @@ class VideoLLM(ABC):
         rows = slice(first, first + prompt.question.stop - prompt.question.start)
 
         def provide(layer: int) -> Context:
-            queries = self._taps.queries(self.shape.head_dim, rows)
-            return choose(layer, queries.float().mean(dim=1))
+            return choose(layer, self._taps.mean_query(self.shape.head_dim, rows))
 
         return provide
 

@@ -1,19 +1,29 @@
 """Layer-adaptive fetch: which blocks each layer reads for a question (design 3.5 and 3.6)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from store import LayerSummaries, Store
+from store import LayerSummaries, SegmentRecord, Store
 from streamkv_cli.method.presets import Method
 from streamkv_cli.method.scoring import block_scores
 from streamkv_cli.method.selection import mass, top_blocks
 from streamkv_cli.model.context_cache import Context
 from streamkv_cli.model.video_llm import Shape, tokens_of
+
+
+def stored_blocks(segments: Iterable[SegmentRecord], layers: int) -> list[int]:
+    """Blocks stored in each layer, summary blocks included."""
+    counts = [0] * layers
+    for segment in segments:
+        for layer, kept in enumerate(segment.kept):
+            counts[layer] += kept + segment.summary
+    return counts
 
 
 @dataclass
@@ -56,18 +66,9 @@ class Retriever:
         self._summaries: dict[int, LayerSummaries] = {}
         self._held: dict[int, _Held] = {}
         self.segments = [store.segments(video_id) for video_id in self._video_ids]
-        self.stored = self._count_stored()
+        self.stored = stored_blocks(chain.from_iterable(self.segments), shape.layers)
         self.scores: list[Tensor] = [torch.empty(0)] * shape.layers
         self.budgets = [method.blocks] * shape.layers
-
-    def _count_stored(self) -> list[int]:
-        """Blocks stored in each layer, summary blocks included."""
-        counts = [0] * self._shape.layers
-        for segments in self.segments:
-            for segment in segments:
-                for layer, kept in enumerate(segment.kept):
-                    counts[layer] += kept + segment.summary
-        return counts
 
     @property
     def everything_fits(self) -> bool:

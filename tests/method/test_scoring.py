@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamkv_cli.method.scoring import block_keys, block_scores, mean_query
+from streamkv_cli.method.scoring import block_keys, block_scores
 
 
 @given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 9), st.integers(0, 2**31))
@@ -26,11 +26,6 @@ def test_block_keys_are_means_over_tokens() -> None:
     means = block_keys(keys)
     assert means.dtype == torch.float32
     assert means[1, 2, 3] == pytest.approx(keys[1, 2, :, 3].float().mean().item())
-
-
-def test_mean_query_is_over_rows() -> None:
-    queries = torch.randn(3, 7, 4)
-    torch.testing.assert_close(mean_query(queries), queries.mean(dim=1))
 
 
 def test_scores_of_no_blocks_are_empty() -> None:
