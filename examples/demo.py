@@ -1,4 +1,4 @@
-"""The whole program in a minute: ingest examples/world.mp4 once, ask it from other processes.
+"""The whole program in a minute: ingest examples/demo.mp4 once, ask it from other processes.
 
 There is no download: the model is the small one that comes with the program. It was trained for the
 demo world (coloured shapes on patterned grounds, with a number on the screen) and knows nothing
@@ -23,7 +23,7 @@ QUESTIONS = {
     "was there a black circle?": "no",
     "what is the weather today?": "I only know the demo world.",
 }
-"""Questions about examples/world.mp4 with their right answers."""
+"""Questions about examples/demo.mp4 with their right answers."""
 
 
 def streamkv(*words: str) -> str:
@@ -42,7 +42,7 @@ def streamkv(*words: str) -> str:
 def main() -> None:
     """Run the demo; fails where an answer is wrong."""
     shutil.rmtree(WORK, ignore_errors=True)
-    streamkv("ingest", "examples/world.mp4", "--model", "demo")
+    streamkv("ingest", "examples/demo.mp4", "--model", "demo")
     streamkv("ls")
     answers = {question: streamkv("ask", question) for question in QUESTIONS}
     wrong = {q: a for q, a in answers.items() if a != QUESTIONS[q]}

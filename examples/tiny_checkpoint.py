@@ -3,7 +3,7 @@
 Its words mean nothing: it exists to see the machinery run, in seconds and without a download.
 
     python examples/tiny_checkpoint.py /tmp/tiny
-    streamkv ingest examples/demo.mp4 --model /tmp/tiny
+    streamkv ingest tests/data/scenes.mp4 --model /tmp/tiny
 """
 
 import argparse

@@ -28,8 +28,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def demo_video() -> Path:
-    """The video that is in the repository: 48 s, six scenes of 8 s."""
-    return ROOT / "examples" / "demo.mp4"
+    """The tests' own video: 48 s, six scenes of 8 s."""
+    return ROOT / "tests" / "data" / "scenes.mp4"
 
 
 @pytest.fixture

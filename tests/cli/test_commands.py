@@ -59,7 +59,7 @@ def test_ingest_ask_ls_show_rm(
     result = process("ask", "what is it?", "--max-new-tokens", "8", "--blocks", "2", "-v")
     assert result.returncode == 0
     assert len(result.stdout.strip()) >= 1
-    assert re.search(r"demo.mp4 \d:\d\d.*\(\d of 3 layers\)", result.stderr)
+    assert re.search(r"scenes.mp4 \d:\d\d.*\(\d of 3 layers\)", result.stderr)
     fetched, stored = map(int, re.search(r"fetched (\d+) of (\d+) blocks", result.stderr).groups())  # type: ignore[union-attr]
     assert 0 < fetched < stored
 
@@ -68,13 +68,13 @@ def test_ingest_ask_ls_show_rm(
     )
     assert answer["answer"] == result.stdout.strip()
     assert answer["blocks_fetched"] == fetched
-    assert answer["evidence"][0]["video"] == "demo.mp4"
+    assert answer["evidence"][0]["video"] == "scenes.mp4"
 
     (listed,) = json_lines(streamkv("ls", "--json").stdout)
-    assert (listed["name"], listed["complete"], listed["end"]) == ("demo.mp4", True, 48)
-    assert "demo.mp4\t0:48\t6\t" in streamkv("ls").stdout
+    assert (listed["name"], listed["complete"], listed["end"]) == ("scenes.mp4", True, 48)
+    assert "scenes.mp4\t0:48\t6\t" in streamkv("ls").stdout
 
-    video, *segments = json_lines(streamkv("show", "demo.mp4", "--json").stdout)
+    video, *segments = json_lines(streamkv("show", "scenes.mp4", "--json").stdout)
     assert video["profile"]["fps"] == 1
     assert [s["start"] for s in segments] == [0, 8, 16, 24, 32, 40]
     assert sum(s["bytes"] for s in segments) == done["bytes"]
@@ -82,7 +82,7 @@ def test_ingest_ask_ls_show_rm(
 
     result = streamkv("rm", listed["id"][:6])
     assert result.returncode == 0
-    assert "removed demo.mp4" in result.stderr
+    assert "removed scenes.mp4" in result.stderr
     assert "holds no video yet" in one_line_error(streamkv("ls"), 1)
 
 
@@ -211,17 +211,17 @@ def test_a_damaged_block_is_named_and_never_used(
     data[-100] ^= 4
     files[2].write_bytes(data)
     line = one_line_error(streamkv("ask", "who?", "--blocks", "999"), 4)
-    assert "demo.mp4" in line
+    assert "scenes.mp4" in line
     assert "segment 2" in line
 
 
 def test_repair_brings_a_lost_index_back(streamkv: Streamkv, ingested: Path, store: Path) -> None:
-    before = streamkv("show", "demo.mp4", "--json").stdout
+    before = streamkv("show", "scenes.mp4", "--json").stdout
     shutil.rmtree(store / "index.lmdb")
     assert "streamkv repair" in one_line_error(streamkv("ls"), 4)
     result = streamkv("repair")
     assert (result.returncode, result.stderr) == (0, "index rebuilt: 1 video, 6 segments\n")
-    assert streamkv("show", "demo.mp4", "--json").stdout == before
+    assert streamkv("show", "scenes.mp4", "--json").stdout == before
     (store / "videos" / json.loads(before.splitlines()[0])["id"] / "00000004.safetensors").unlink()
     result = streamkv("repair")
     assert result.returncode == 4
@@ -252,14 +252,14 @@ def test_settings_flag_over_environment_over_config_file(
     config.write_text(f'model = "{tiny}"\n[ingest]\nfps = 0.25\nkeep = 0.5\n')
     result = streamkv("ingest", demo_video, "--fps", "0.125", "--json")
     assert result.returncode == 0, result.stderr
-    video, *_ = json_lines(streamkv("show", "demo.mp4", "--json").stdout)
+    video, *_ = json_lines(streamkv("show", "scenes.mp4", "--json").stdout)
     assert (video["profile"]["fps"], video["profile"]["keep"]) == (0.125, 0.5)
     other = str(tmp_path / "elsewhere")
     config.write_text(f'store = "{other}"\n')
-    assert json_lines(streamkv("ls", "--json").stdout)[0]["name"] == "demo.mp4"  # environment
+    assert json_lines(streamkv("ls", "--json").stdout)[0]["name"] == "scenes.mp4"  # environment
     monkeypatch.delenv("STREAMKV_STORE")
     assert other in one_line_error(streamkv("ls"), 1)
-    assert "demo.mp4" in streamkv("ls", "--store", store).stdout  # the flag before both
+    assert "scenes.mp4" in streamkv("ls", "--store", store).stdout  # the flag before both
     config.write_text("store = ")
     assert "cannot be read" in one_line_error(streamkv("ls"), 2)
     config.write_text("[ingset]\nfps = 1\n")
@@ -295,7 +295,7 @@ def test_version(streamkv: Streamkv) -> None:
 
 
 def test_a_closed_pipe_makes_no_noise(ingested: Path) -> None:
-    script = f"{sys.executable} -m streamkv_cli show demo.mp4 --json | head -1"
+    script = f"{sys.executable} -m streamkv_cli show scenes.mp4 --json | head -1"
     result = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
     assert json.loads(result.stdout)["type"] == "video"
     assert result.stderr == ""
@@ -374,7 +374,7 @@ def test_a_renamed_video_is_the_same_one(
 ) -> None:
     renamed = Path(shutil.copy(ingested, tmp_path / "renamed.mp4"))
     result = streamkv("ingest", renamed, "-m", tiny, "--fps", "1")
-    assert "renamed.mp4 is already ingested as demo.mp4" in result.stderr
+    assert "renamed.mp4 is already ingested as scenes.mp4" in result.stderr
 
 
 def test_names_with_control_characters_stay_on_their_line(

@@ -9,7 +9,7 @@ from tests.conftest import ROOT, Streamkv
 
 
 def test_the_demo_model_answers_the_demos_questions_rightly(streamkv: Streamkv) -> None:
-    result = streamkv("ingest", ROOT / "examples" / "world.mp4", "--model", "demo", "--json")
+    result = streamkv("ingest", ROOT / "examples" / "demo.mp4", "--model", "demo", "--json")
     assert result.returncode == 0, result.stderr
     done = json.loads(result.stdout)
     assert done["blocks_kept"] < done["blocks_seen"] / 4
@@ -19,7 +19,7 @@ def test_the_demo_model_answers_the_demos_questions_rightly(streamkv: Streamkv) 
 
 
 def test_the_demo_model_is_found_wherever_the_program_is(
-    streamkv: Streamkv, tmp_path: Path
+    streamkv: Streamkv, demo_video: Path
 ) -> None:
-    streamkv("ingest", ROOT / "examples" / "demo.mp4", "--model", "demo", "-q")
+    streamkv("ingest", demo_video, "--model", "demo", "-q")
     assert json.loads(streamkv("ls", "--json").stdout)["model"] == "demo"

@@ -42,8 +42,8 @@ def record_of(model: VideoLLM, method: Method, tiny: Path) -> VideoRecord:
     checkpoint = find_checkpoint(str(tiny))
     return VideoRecord(
         VIDEO_ID,
-        "demo.mp4",
-        "demo.mp4",
+        "scenes.mp4",
+        "scenes.mp4",
         VIDEO_ID,
         ingest_profile(model_profile(checkpoint, "float32", INIT), method, FPS, GUIDANCE),
         Geometry(shape.layers, shape.kv_heads, shape.tokens, shape.head_dim, "float32"),

@@ -1,6 +1,6 @@
-"""Draw examples/demo.mp4: 48 seconds, six scenes, each a shape that crosses a coloured field.
+"""Draw tests/data/scenes.mp4: 48 seconds, six scenes, each a shape that crosses a coloured field.
 
-python examples/make_demo_video.py examples/demo.mp4
+python tests/data/make_scenes.py tests/data/scenes.mp4
 """
 
 import argparse
