@@ -11,8 +11,12 @@ from streamkv_cli.commands.options import (
     PresetName,
     QuietOption,
     RevisionOption,
+    SinceOption,
     StoreOption,
+    TagFilter,
+    UntilOption,
     VerboseOption,
+    VideoOption,
 )
 from streamkv_cli.commands.select import select_videos
 from streamkv_cli.console import Console, bytes_text, span_text, time_text
@@ -37,12 +41,10 @@ _ANSWER, _MODEL, _FETCH = "Answer", "Model", "Retrieval"
 def ask(
     question: Annotated[str, typer.Argument(help="The question, in words.")],
     store: StoreOption,
-    video: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Name, glob or id of a video to ask; all without one.", show_default=False
-        ),
-    ] = None,
+    video: VideoOption = None,
+    tag: TagFilter = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     blocks: Annotated[
         int | None,
         typer.Option(
@@ -111,7 +113,7 @@ def ask(
     with Store.open(store) as opened:
         if opened.unlocked:
             console.detail(opened.unlocked)
-        chosen = select_videos(opened, video or ())
+        chosen = select_videos(opened, video, tags=tag, since=since, until=until)
         records = [record for record, state in chosen if state.segments]
         _tell_partial(console, chosen)
         checkpoint = _checkpoint(records, model, revision)

@@ -1,12 +1,15 @@
 """`streamkv ls`: what is in the store."""
 
-from typing import Annotated
-
-import typer
-
 from streamkv_cli.commands.guard import guarded
-from streamkv_cli.commands.options import JsonOption, StoreOption
-from streamkv_cli.commands.select import select_videos
+from streamkv_cli.commands.options import (
+    JsonOption,
+    SinceOption,
+    StoreOption,
+    TagFilter,
+    UntilOption,
+    VideosArgument,
+)
+from streamkv_cli.commands.select import select_videos, tags_of
 from streamkv_cli.console import Console, bytes_text, hourly, time_text
 
 EXAMPLE = "Example: streamkv ls --json | jq -r .name"
@@ -15,9 +18,10 @@ EXAMPLE = "Example: streamkv ls --json | jq -r .name"
 @guarded
 def ls(
     store: StoreOption,
-    videos: Annotated[
-        list[str] | None, typer.Argument(help="Names, globs or ids; all without one.")
-    ] = None,
+    videos: VideosArgument = None,
+    tag: TagFilter = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     json: JsonOption = False,
 ) -> None:
     """List the videos of the store, what they cost, and whether they are complete."""
@@ -26,7 +30,7 @@ def ls(
     console = Console(json_lines=json)
     rows = []
     with Store.open(store) as opened:
-        for record, state in select_videos(opened, videos or ()):
+        for record, state in select_videos(opened, videos, tags=tag, since=since, until=until):
             span = state.end - state.start
             per_hour = hourly(state.bytes, span)
             console.record(
@@ -43,6 +47,7 @@ def ls(
                 bytes_per_hour=round(per_hour),
                 model=record.notes.get("model"),
                 created=record.created,
+                tags=dict(tags_of(record)),
             )
             rows.append(
                 (

@@ -18,6 +18,47 @@ StoreOption = Annotated[
         show_default="in the user's data folder",
     ),
 ]
+_WHICH = "Which videos"
+VideosArgument = Annotated[
+    list[str] | None,
+    typer.Argument(help="Names, globs or ids; all without one.", show_default=False),
+]
+VideoOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Name, glob or id of a video; all without one.",
+        show_default=False,
+        rich_help_panel=_WHICH,
+    ),
+]
+TagFilter = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tag",
+        metavar="KEY=VALUE",
+        help="Only videos with this tag; the value may be a glob.",
+        show_default=False,
+        rich_help_panel=_WHICH,
+    ),
+]
+SinceOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATE",
+        help="Only videos of this date or later: 2026-05-01, or 12h, 7d, 2w ago.",
+        show_default=False,
+        rich_help_panel=_WHICH,
+    ),
+]
+UntilOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATE",
+        help="Only videos of this date or earlier.",
+        show_default=False,
+        rich_help_panel=_WHICH,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON Lines on stdout.")]
 QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="No messages but warnings and errors.")

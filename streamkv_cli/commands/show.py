@@ -1,12 +1,16 @@
 """`streamkv show`: one video, segment by segment."""
 
-from typing import Annotated
-
-import typer
-
 from streamkv_cli.commands.guard import guarded
-from streamkv_cli.commands.options import JsonOption, StoreOption, VerboseOption
-from streamkv_cli.commands.select import select_videos
+from streamkv_cli.commands.options import (
+    JsonOption,
+    SinceOption,
+    StoreOption,
+    TagFilter,
+    UntilOption,
+    VerboseOption,
+    VideosArgument,
+)
+from streamkv_cli.commands.select import select_videos, tags_of
 from streamkv_cli.console import Console, bytes_text, span_text
 
 EXAMPLE = "Example: streamkv show talk.mp4"
@@ -14,8 +18,11 @@ EXAMPLE = "Example: streamkv show talk.mp4"
 
 @guarded
 def show(
-    video: Annotated[str, typer.Argument(help="Name, glob or id of one video.")],
     store: StoreOption,
+    video: VideosArgument = None,
+    tag: TagFilter = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
@@ -25,10 +32,10 @@ def show(
 
     console = Console(json_lines=json, verbose=verbose)
     with Store.open(store) as opened:
-        found = select_videos(opened, [video])
+        found = select_videos(opened, video, tags=tag, since=since, until=until)
         if len(found) > 1:
             names = ", ".join(f"{r.name} ({r.video_id[:8]})" for r, _ in found[:4])
-            raise UsageError(f"{video} matches {len(found)} videos: {names}", "give an id")
+            raise UsageError(f"{len(found)} videos match, {names}", "give the id of one")
         record, state = found[0]
         segments = opened.segments(record.video_id)
     console.record(
@@ -40,6 +47,7 @@ def show(
         bytes=state.bytes,
         profile=dict(record.profile),
         notes=dict(record.notes),
+        tags=dict(tags_of(record)),
     )
     rows = []
     for segment in segments:

@@ -92,6 +92,16 @@ def test_asking_what_is_not_there_says_what_to_do(streamkv: Streamkv, ingested: 
     assert "streamkv ls" in line
 
 
+def test_dates_choose_videos_in_every_command(streamkv: Streamkv, ingested: Path) -> None:
+    for words in (["ls"], ["show"], ["ask", "who?"], ["rm"]):
+        line = one_line_error(streamkv(*words, "--until", "1999-12-31"), 1)
+        assert "matches --until 1999-12-31" in line
+        assert "no date" in one_line_error(streamkv(*words, "--since", "soon"), 2)
+    assert "name them" in one_line_error(streamkv("rm"), 2)
+    (listed,) = json_lines(streamkv("ls", "--since", "2000-01-01", "--json").stdout)
+    assert listed["name"] == ingested.name
+
+
 def test_asking_a_missing_store(streamkv: Streamkv) -> None:
     assert "ingest a video" in one_line_error(streamkv("ask", "who?"), 1)
 
