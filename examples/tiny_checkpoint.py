@@ -60,6 +60,7 @@ def write_tiny_checkpoint(
     kv_heads: int = 2,
     image_size: int = 56,
     patch_size: int = 14,
+    vision_hidden: int = 32,
     max_shard_size: str = "5GB",
 ) -> Path:
     """Save a random model of the given shape with tokenizer and processor configuration.
@@ -69,12 +70,13 @@ def write_tiny_checkpoint(
         layers, hidden, heads, kv_heads: of the text model.
         image_size, patch_size: of the vision tower, pixels. Tokens a frame:
             ceil(image_size // patch_size / 2) squared.
+        vision_hidden: width of the vision tower.
     """
     words = tokenizer()
     config = LlavaOnevisionConfig(
         vision_config=SiglipVisionConfig(
-            hidden_size=32,
-            intermediate_size=64,
+            hidden_size=vision_hidden,
+            intermediate_size=2 * vision_hidden,
             num_hidden_layers=2,
             num_attention_heads=2,
             image_size=image_size,

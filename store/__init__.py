@@ -5,20 +5,25 @@ docs/store-format.md.
 """
 
 from store.blocks import IOCount
+from store.codec import CODECS, codec_of
 from store.errors import StoreDamaged, StoreDiskError, StoreError, StoreMissing, StoreRefused
+from store.geometry import Geometry
+from store.migrate import Migrated, migrate
 from store.rebuild import Rebuilt, rebuild
-from store.records import BlockSpan, Geometry, SegmentRecord, VideoRecord, VideoState
+from store.records import BlockSpan, SegmentRecord, VideoRecord, VideoState
 from store.store import Store
 from store.summaries import BlockRef, LayerSummaries
 from store.writer import LayerBlocks, VideoWriter
 
 __all__ = [
+    "CODECS",
     "BlockRef",
     "BlockSpan",
     "Geometry",
     "IOCount",
     "LayerBlocks",
     "LayerSummaries",
+    "Migrated",
     "Rebuilt",
     "SegmentRecord",
     "Store",
@@ -30,5 +35,7 @@ __all__ = [
     "VideoRecord",
     "VideoState",
     "VideoWriter",
+    "codec_of",
+    "migrate",
     "rebuild",
 ]

@@ -33,16 +33,16 @@ class IOCount:
 
 
 def fill(
-    out: memoryview,
+    parts: Sequence[memoryview],
     refs: Sequence[BlockRef],
     videos: Path,
     count: IOCount,
     names: Mapping[str, str],
 ) -> None:
-    """Read block `refs[i]` into the i-th part of `out`, and verify it.
+    """Read block `refs[i]` into `parts[i]`, and verify it.
 
     Args:
-        out: writable bytes, `len(refs) * nbytes` of them.
+        parts: writable bytes, `refs[i].nbytes` of them each.
         videos: the folder that holds the videos' folders.
         count: added to.
         names: what the user calls each video, by id, for messages.
@@ -63,29 +63,28 @@ def fill(
             try:
                 count.files += 1
                 for run in _runs(file, refs):
-                    _read_run(fd, out, run, refs, count, names)
+                    _read_run(fd, parts, run, refs, count, names)
             finally:
                 os.close(fd)
 
 
 def _read_run(
     fd: int,
-    out: memoryview,
+    parts: Sequence[memoryview],
     run: Sequence[int],
     refs: Sequence[BlockRef],
     count: IOCount,
     names: Mapping[str, str],
 ) -> None:
-    """One read for blocks that lie side by side in the file, wherever they go in `out`."""
+    """One read for blocks that lie side by side in the file, wherever their parts are."""
     size = refs[run[0]].nbytes
-    parts = [out[i * size : (i + 1) * size] for i in run]
-    got = read_into(fd, parts, refs[run[0]].offset)
+    got = read_into(fd, [parts[i] for i in run], refs[run[0]].offset)
     count.runs += 1
     count.bytes += got
     if got < size * len(run):
         raise _damaged(refs[run[got // size]], names, "its file is cut short")
-    for i, part in zip(run, parts, strict=True):
-        if xxhash.xxh3_64_intdigest(part) != refs[i].checksum:
+    for i in run:
+        if xxhash.xxh3_64_intdigest(parts[i]) != refs[i].checksum:
             raise _damaged(refs[i], names, "checksum mismatch")
     count.blocks += len(run)
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from store.codec import codec_of
 from store.layout import LayerTable
 from store.records import (
     SegmentRecord,
@@ -125,7 +126,7 @@ def summary_values(head: SegmentHead) -> Iterator[tuple[bytes, bytes]]:
             geometry.kv_heads,
             geometry.head_dim,
             len(table.blocks),
-            geometry.block_bytes(),
+            codec_of(head.video).block_bytes(geometry),
             head.layout.kv[layer],
         )
         arrays = (

@@ -18,7 +18,7 @@ import lmdb
 from store.entries import FORMAT_KEY, seal
 from store.errors import StoreDamaged, StoreDiskError, StoreError, StoreRefused, disk_errors
 from store.index_check import DATA, REBUILD, check_index
-from store.layout import FORMAT
+from store.layout import FORMAT, READABLE
 
 FOLDER = "index.lmdb"
 DATABASES = ("meta", "videos", "segments", "summaries")
@@ -40,6 +40,7 @@ class Index:
     Attributes:
         unlocked: why readers' locks are off, "" where they are on. Without them a reader
             beside a writer may see pages change; checksums turn that into an error.
+        format: the format it was written in.
     """
 
     def __init__(self, folder: Path, *, write: bool, create: bool = False) -> None:
@@ -63,12 +64,14 @@ class Index:
 
     def _sign_or_check(self, create: bool) -> None:
         """The index names its own format, apart from the store's marker."""
-        signature = seal(FORMAT_KEY, b"%d" % FORMAT)
+        signatures = {seal(FORMAT_KEY, b"%d" % number): number for number in READABLE}
         if create:
-            self.write([("meta", FORMAT_KEY, signature)])
+            self.write([("meta", FORMAT_KEY, seal(FORMAT_KEY, b"%d" % FORMAT))])
         with self.read() as snapshot:
-            if bytes(snapshot.get("meta", FORMAT_KEY) or b"") != signature:
-                raise StoreDamaged(f"the index is not of format {FORMAT}: {self.folder}", REBUILD)
+            found = bytes(snapshot.get("meta", FORMAT_KEY) or b"")
+        if found not in signatures:
+            raise StoreDamaged(f"the index is not of format {FORMAT}: {self.folder}", REBUILD)
+        self.format = signatures[found]
 
     def close(self) -> None:
         """Close the environment; may be called twice."""

@@ -1,22 +1,23 @@
 """Where everything lies inside a segment file: pure arithmetic, no I/O.
 
 A segment file is a safetensors file in two parts: the head (header and small tables, one read,
-one checksum) and the blocks (one tensor a layer, each block one contiguous range). The whole
-header follows from the record text, the geometry and the rows of each layer, so a reader can
-recompute it and compare: a header that claims anything else is damaged.
+one checksum) and the blocks (one tensor a layer, each block one contiguous range), with the
+attachments behind them. The whole header follows from the record text, the geometry and the rows
+of each layer, so a reader can recompute it and compare: a header that claims anything else is
+damaged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from store.codec import codec_of
+from store.geometry import DTYPE_BYTES, Geometry
 from store.records import (
-    DTYPE_BYTES,
-    Geometry,
     SegmentRecord,
     VideoRecord,
     canonical_json,
@@ -24,11 +25,13 @@ from store.records import (
     video_to_json,
 )
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)
+"""Formats that this program reads; it writes the last one. `store.migrate` leads from one to it."""
+
 METADATA_KEY = "streamkv"
 BLOCK_ALIGN = 512
 MOST_HEADER = 100_000_000  # safetensors refuses longer headers
-_ST_NAMES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Layout:
         checksum: where the head's own checksum lies (8 bytes).
         checksums, blocks, keys: where each layer's tables start.
         kv: where each layer's blocks start; kv[0] is the end of the head.
+        attachments: where each attachment starts, by name.
         total: size of the file.
     """
 
@@ -59,6 +63,7 @@ class Layout:
     blocks: tuple[int, ...]
     keys: tuple[int, ...]
     kv: tuple[int, ...]
+    attachments: Mapping[str, int]
     total: int
 
 
@@ -68,20 +73,22 @@ def record_text(video: VideoRecord, segment: SegmentRecord) -> str:
     return canonical_json(value)
 
 
-def plan(text: str, geometry: Geometry, rows: Sequence[int]) -> Layout:
-    """The layout of the file whose metadata value is `text`, with `rows[l]` rows in layer l.
+def plan(text: str, video: VideoRecord, segment: SegmentRecord) -> Layout:
+    """The layout of the file of `segment`, whose metadata value is `text`.
 
     Raises:
         ValueError: the header would be longer than safetensors allows.
+        StoreRefused: the video's codec is unknown.
     """
-    tensors = _tensors(geometry, rows)
+    layers = len(segment.kept)
+    tensors = _tensors(video, segment)
     entries, starts, at = [], [], 0
     for name, dtype, item, shape in tensors:
         size = item * _product(shape)
         entries.append(_entry(name, dtype, shape, at, at + size))
         starts.append(at)
         at += size
-    tables = starts[-len(rows)]  # the blocks follow the tables
+    tables = starts[1 + 3 * layers]  # the blocks follow the tables
     json_text = '{"__metadata__":{"%s":%s},%s}' % (  # noqa: UP031 - braces
         METADATA_KEY,
         canonical_json(text),
@@ -93,7 +100,11 @@ def plan(text: str, geometry: Geometry, rows: Sequence[int]) -> Layout:
     if len(header) > MOST_HEADER:
         raise ValueError(f"a header of {len(header)} bytes: notes or profile are too large")
     base = 8 + len(header)
-    groups = [tuple(base + start for start in group) for group in _by_layer(starts[1:], len(rows))]
+    groups = [
+        tuple(base + start for start in starts[1 + i * layers : 1 + (i + 1) * layers])
+        for i in range(4)
+    ]
+    rest = (base + start for start in starts[1 + 4 * layers :])
     return Layout(
         header=len(header).to_bytes(8, "little") + header,
         checksum=base,
@@ -101,6 +112,7 @@ def plan(text: str, geometry: Geometry, rows: Sequence[int]) -> Layout:
         blocks=groups[1],
         keys=groups[2],
         kv=groups[3],
+        attachments=dict(zip(sorted(segment.attachments), rest, strict=True)),
         total=base + at,
     )
 
@@ -141,29 +153,29 @@ def unpack_head(
 
 
 def _tensors(
-    geometry: Geometry, rows: Sequence[int]
+    video: VideoRecord, segment: SegmentRecord
 ) -> list[tuple[str, str, int, tuple[int, ...]]]:
     """(name, dtype, bytes an item, shape) in file order: widest items first keeps all aligned."""
-    g, p, d = geometry.kv_heads, geometry.tokens, geometry.head_dim
-    kv, key = geometry.dtype, geometry.key_dtype()
-    layers = [(f"layer.{layer:03d}", n) for layer, n in enumerate(rows)]
-    kv_size, key_size = DTYPE_BYTES[kv], DTYPE_BYTES[key]
+    geometry, codec = video.geometry, codec_of(video)
+    g, d, key = geometry.kv_heads, geometry.head_dim, geometry.key_dtype()
+    layers = [(f"layer.{layer:03d}", n) for layer, n in enumerate(segment.rows())]
+    name_of, size_of = ("F32", "F16")[key == "float16"], DTYPE_BYTES[key]
     return [
         ("checksum", "U64", 8, (1,)),
         *((f"{name}.checksums", "U64", 8, (n,)) for name, n in layers),
         *((f"{name}.blocks", "I32", 4, (n,)) for name, n in layers),
-        *((f"{name}.keys", _ST_NAMES[key], key_size, (n, g, d)) for name, n in layers),
-        *((f"{name}.kv", _ST_NAMES[kv], kv_size, (n, 2, g, p, d)) for name, n in layers),
+        *((f"{name}.keys", name_of, size_of, (n, g, d)) for name, n in layers),
+        *((f"{name}.kv", *codec.tensor(geometry, n)) for name, n in layers),
+        *(
+            (f"attachment.{name}", "U8", 1, (attached.bytes,))
+            for name, attached in sorted(segment.attachments.items())
+        ),
     ]
 
 
 def _entry(name: str, dtype: str, shape: tuple[int, ...], start: int, end: int) -> str:
     sizes = ",".join(map(str, shape))
     return f'"{name}":{{"dtype":"{dtype}","shape":[{sizes}],"data_offsets":[{start},{end}]}}'
-
-
-def _by_layer(starts: Sequence[int], layers: int) -> list[Sequence[int]]:
-    return [starts[i : i + layers] for i in range(0, len(starts), layers)]
 
 
 def _product(shape: tuple[int, ...]) -> int:

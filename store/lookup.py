@@ -41,3 +41,14 @@ def read_segment(video: VideoRecord, key: memoryview, value: memoryview) -> Segm
             video=video.video_id,
             segment=number,
         ) from error
+
+
+def find_segment(snapshot: Snapshot, video: VideoRecord, number: int) -> SegmentRecord:
+    """One segment of a video; StoreMissing where it has none of that number."""
+    value = None
+    if 0 <= number < 1 << 32:
+        key = entries.segment_key(video.video_id, number)
+        value = snapshot.get("segments", key)
+    if value is None:
+        raise StoreMissing(f"video {video.name} ({video.video_id}) has no segment {number}")
+    return read_segment(video, memoryview(key), value)

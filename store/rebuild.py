@@ -44,16 +44,21 @@ def rebuild(path: str | os.PathLike[str]) -> Rebuilt:
         check_marker(root)
         guard = take_guard(root, fcntl.LOCK_EX)
         try:
-            shutil.rmtree(root / _NEW, ignore_errors=True)
-            index = Index(root / _NEW, write=True, create=True)
-            try:
-                result = _fill(index, root / VIDEOS)
-            finally:
-                index.close()
-            sync_folder(root / _NEW)
-            _swap(root)
+            return rebuild_index(root)
         finally:
             drop_guard(guard)
+
+
+def rebuild_index(root: Path) -> Rebuilt:
+    """The same, for who holds the store's guard already."""
+    shutil.rmtree(root / _NEW, ignore_errors=True)
+    index = Index(root / _NEW, write=True, create=True)
+    try:
+        result = _fill(index, root / VIDEOS)
+    finally:
+        index.close()
+    sync_folder(root / _NEW)
+    _swap(root)
     return result
 
 

@@ -10,52 +10,16 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
-DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
+from store.attachments import Attachment, attachments_from_json, attachments_to_json
+from store.geometry import Geometry, whole
+
 _VIDEO_ID = re.compile(r"[0-9a-f]{16}")
-_MOST_LAYERS = 0xFFFF
-_MOST_HEADS = 0xFFFF
+_CODEC = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 _MOST = 0xFFFFFFFF
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """What one block of KV looks like: [2, kv_heads, tokens, head_dim] of `dtype` in each layer.
-
-    Raises:
-        ValueError: a size that is not a positive whole number, or an unknown dtype.
-    """
-
-    layers: int
-    kv_heads: int
-    tokens: int
-    head_dim: int
-    dtype: str
-
-    def __post_init__(self) -> None:
-        """Refuse impossible sizes."""
-        bounds = (
-            (self.layers, _MOST_LAYERS),
-            (self.kv_heads, _MOST_HEADS),
-            (self.tokens, _MOST),
-            (self.head_dim, _MOST),
-        )
-        for size, most in bounds:
-            if not _whole(size) or not 1 <= size <= most:
-                raise ValueError(f"a geometry of impossible sizes: {self}")
-        if self.dtype not in DTYPE_BYTES:
-            raise ValueError(f"unknown dtype {self.dtype!r}: use one of {sorted(DTYPE_BYTES)}")
-
-    def block_bytes(self) -> int:
-        """Bytes of one block in one layer, keys and values together."""
-        return 2 * self.kv_heads * self.tokens * self.head_dim * DTYPE_BYTES[self.dtype]
-
-    def key_dtype(self) -> str:
-        """The dtype of block keys: half precision suffices where the KV itself has no more."""
-        return "float32" if self.dtype == "float32" else "float16"
 
 
 @dataclass(frozen=True)
@@ -76,9 +40,12 @@ class VideoRecord:
         profile: JSON values only; the store compares it and never looks inside.
         created: ISO 8601 time; of the video, so that the same file gives the same bytes again.
         notes: JSON values the caller keeps; not compared.
+        codec: how blocks are written, a name in `store.codec`. A name that this program does not
+            know can be listed and not read.
+        tags: the user's own words for the video; not compared.
 
     Raises:
-        ValueError: a malformed video id.
+        ValueError: a malformed video id, codec or tags.
     """
 
     video_id: str
@@ -89,10 +56,18 @@ class VideoRecord:
     geometry: Geometry
     created: str
     notes: Mapping[str, Any]
+    codec: str = "raw"
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse a malformed id."""
+        """Refuse a malformed id, codec or tags."""
         check_video_id(self.video_id)
+        if not isinstance(self.codec, str) or not _CODEC.fullmatch(self.codec):
+            raise ValueError(f"a codec is a short name, not {self.codec!r}")
+        if not isinstance(self.tags, Mapping) or not all(
+            isinstance(text, str) for pair in self.tags.items() for text in pair
+        ):
+            raise ValueError(f"tags are texts by name, not {self.tags!r}")
 
 
 @dataclass(frozen=True)
@@ -135,6 +110,7 @@ class SegmentRecord:
         bytes: size of the segment file.
         final: the video's last segment.
         notes: JSON values the caller keeps.
+        attachments: small named byte strings in the segment file.
     """
 
     number: int
@@ -147,6 +123,7 @@ class SegmentRecord:
     bytes: int
     final: bool
     notes: Mapping[str, Any]
+    attachments: Mapping[str, Attachment] = field(default_factory=dict)
 
     def rows(self) -> tuple[int, ...]:
         """Rows stored in each layer: the blocks kept and the summary block."""
@@ -193,6 +170,8 @@ def video_to_json(video: VideoRecord) -> dict[str, Any]:
         },
         "created": video.created,
         "notes": _plain(video.notes),
+        "codec": video.codec,
+        "tags": _plain(video.tags),
     }
 
 
@@ -218,6 +197,7 @@ def segment_to_json(segment: SegmentRecord) -> dict[str, Any]:
         "summary": segment.summary,
         "final": segment.final,
         "notes": _plain(segment.notes),
+        "attachments": attachments_to_json(segment.attachments),
     }
 
 
@@ -227,7 +207,10 @@ def segment_from_json(value: Any, size: int) -> SegmentRecord:
     try:
         spans = tuple(BlockSpan(start, end, frames) for start, end, frames in fields.pop("spans"))
         kept = tuple(fields.pop("kept"))
-        record = SegmentRecord(spans=spans, kept=kept, bytes=size, **fields)
+        attachments = attachments_from_json(fields.pop("attachments", {}))
+        record = SegmentRecord(
+            spans=spans, kept=kept, bytes=size, attachments=attachments, **fields
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"not a segment record: {error}") from error
     check_segment(record)
@@ -242,7 +225,7 @@ def check_segment(record: SegmentRecord) -> None:
     counts += [span.frames for span in spans]
     if not all(isinstance(t, int | float) and math.isfinite(t) for t in times):
         raise ValueError("a segment's times must be finite numbers of seconds")
-    if not all(_whole(count) and count >= 0 for count in counts) or record.number > _MOST:
+    if not all(whole(count) and count >= 0 for count in counts) or record.number > _MOST:
         raise ValueError("a segment's counts must be whole numbers, not negative")
     if record.end < record.start or any(span.end < span.start for span in spans):
         raise ValueError("a segment or a block ends before it starts")
@@ -254,7 +237,7 @@ def check_segment(record: SegmentRecord) -> None:
         raise ValueError("summary and final are true or false")
 
 
-IDENTITY = ("fingerprint", "geometry", "profile")
+IDENTITY = ("fingerprint", "geometry", "codec", "profile")
 
 
 def first_difference(
@@ -310,7 +293,3 @@ def _fields(value: Any, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"not a {what} record: {type(value).__name__}")
     return dict(value)
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

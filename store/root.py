@@ -11,15 +11,19 @@ from pathlib import Path
 from store.disk import make_folder, network_file_system, sync_folder, write_file
 from store.errors import StoreDamaged, StoreMissing, StoreRefused
 from store.index import FOLDER, Index
-from store.layout import FORMAT
+from store.layout import FORMAT, READABLE
 
 MARKER = "streamkv.json"
 VIDEOS = "videos"
-MARKER_BYTES = b'{"format": %d}\n' % FORMAT
 
 
-def check_marker(root: Path) -> None:
-    """Raise unless `root` is a store of this format."""
+def marker_bytes(number: int = FORMAT) -> bytes:
+    """The whole marker file of a store of that format."""
+    return b'{"format": %d}\n' % number
+
+
+def check_marker(root: Path) -> int:
+    """The format of the store in `root`; an error unless this program can read it."""
     try:
         data = (root / MARKER).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
@@ -31,15 +35,26 @@ def check_marker(root: Path) -> None:
         number = json.loads(data)["format"]
     except (ValueError, KeyError, TypeError, RecursionError):
         number = None
-    if isinstance(number, int) and number != FORMAT:
+    if isinstance(number, int) and number not in READABLE:
+        known = " and ".join(map(str, READABLE))
         raise StoreRefused(
-            f"the store has format {number}, this program reads format {FORMAT}: {root}",
+            f"the store has format {number}, this program reads formats {known}: {root}",
             "use the version of the program that wrote it",
         )
-    if data != MARKER_BYTES:
+    if not isinstance(number, int) or data != marker_bytes(number):
         raise StoreDamaged(
             f"the marker file is not as written: {root / MARKER}",
-            f"make it hold the one line {MARKER_BYTES.decode().strip()}",
+            f"make it hold the one line {marker_bytes().decode().strip()}",
+        )
+    return number
+
+
+def refuse_old(root: Path, number: int) -> None:
+    """Refuse to write to a store of a format that is only read."""
+    if number != FORMAT:
+        raise StoreRefused(
+            f"the store has format {number}, which is read and no longer written: {root}",
+            f"bring it to format {FORMAT} first: streamkv migrate --store {root}",
         )
 
 
@@ -88,7 +103,7 @@ def create_store(root: Path) -> None:
         Index(root / FOLDER, write=True, create=True).close()
         sync_folder(root / FOLDER)
         make_folder(videos)
-        write_file(root / MARKER, MARKER_BYTES)
+        write_file(root / MARKER, marker_bytes())
         sync_folder(root.parent)
     finally:
         drop_guard(guard)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,15 +66,18 @@ def write_segment(
     path: Path,
     video: VideoRecord,
     segment: SegmentRecord,
-    kv: Sequence[torch.Tensor],
+    packed: Sequence[torch.Tensor],
     tables: Sequence[tuple[npt.NDArray[np.int32], npt.NDArray[np.floating]]],
+    attachments: Mapping[str, bytes],
 ) -> SegmentHead:
     """Write a segment file: whole and durable under its name, or not at all.
 
     Args:
         path: its final name; the folder exists.
-        kv: for each layer [n, 2, kv_heads, tokens, head_dim] of the video's dtype, any device.
+        packed: for each layer the blocks as the video's codec writes them, uint8
+            [n, block_bytes], any device.
         tables: for each layer the block numbers [n] and the block keys [n, kv_heads, head_dim].
+        attachments: the bytes of `segment.attachments`.
 
     Returns:
         What was written, `segment.bytes` filled in.
@@ -84,13 +87,15 @@ def write_segment(
         ValueError: the records are too large for a header.
     """
     text = layout.record_text(video, segment)
-    plan = layout.plan(text, video.geometry, segment.rows())
+    plan = layout.plan(text, video, segment)
     temporary = path.with_name(path.name + TEMPORARY)
     try:
         with disk_errors(temporary):
             fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
             try:
-                full = _write_blocks(fd, plan, video.geometry.block_bytes(), kv, tables)
+                full = _write_blocks(fd, plan, packed, tables)
+                for name, data in attachments.items():
+                    write_at(fd, memoryview(data), plan.attachments[name])
                 write_at(fd, memoryview(_sealed_head(plan, full)), 0)
                 os.fsync(fd)
             finally:
@@ -129,30 +134,17 @@ def read_head(path: Path) -> SegmentHead:
 def _write_blocks(
     fd: int,
     plan: Layout,
-    block_bytes: int,
-    kv: Sequence[torch.Tensor],
+    packed: Sequence[torch.Tensor],
     tables: Sequence[tuple[npt.NDArray[np.int32], npt.NDArray[np.floating]]],
 ) -> list[LayerTable]:
     """Write the blocks layer by layer, so that only one layer is in host memory at a time."""
     full = []
-    for offset, tensor, (blocks, keys) in zip(plan.kv, kv, tables, strict=True):
-        raw = _host_bytes(tensor)
-        checksums = [
-            xxhash.xxh3_64_intdigest(raw[row * block_bytes : (row + 1) * block_bytes])
-            for row in range(len(blocks))
-        ]
-        write_at(fd, raw, offset)
+    for offset, tensor, (blocks, keys) in zip(plan.kv, packed, tables, strict=True):
+        rows: Any = tensor.detach().to("cpu").contiguous().numpy()
+        checksums = [xxhash.xxh3_64_intdigest(row) for row in rows]
+        write_at(fd, memoryview(rows.reshape(-1)), offset)
         full.append(LayerTable(blocks, np.array(checksums, dtype=np.uint64), keys))
     return full
-
-
-def _host_bytes(tensor: torch.Tensor) -> memoryview:
-    """A tensor's elements in row-major order, as bytes in host memory."""
-    import torch
-
-    flat = tensor.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8)
-    array: Any = flat.numpy()
-    return memoryview(array)
 
 
 def _sealed_head(plan: Layout, tables: Sequence[LayerTable]) -> bytearray:
@@ -170,14 +162,13 @@ def _read_head(fd: int, size: int) -> SegmentHead:
     header = _exact(fd, length, 8)
     text = _metadata(header)
     value = json.loads(text)
-    if not isinstance(value, dict) or value.get("format") != layout.FORMAT:
-        raise ValueError("it is not of format 1")
+    if not isinstance(value, dict) or value.get("format") not in layout.READABLE:
+        raise ValueError("its format is unknown")
     video = video_from_json(value.get("video"))
     segment = segment_from_json(value.get("segment"), size)
     if len(segment.kept) != video.geometry.layers:
         raise ValueError("its record and its geometry differ in layers")
-    rows = segment.rows()
-    plan = layout.plan(text, video.geometry, rows)
+    plan = layout.plan(text, video, segment)
     if plan.header[8:] != header:
         raise ValueError("its header is not as written")
     if plan.total != size:
@@ -187,7 +178,7 @@ def _read_head(fd: int, size: int) -> SegmentHead:
     head[plan.checksum : plan.checksum + 8] = bytes(8)
     if xxhash.xxh3_64_intdigest(head) != stored:
         raise ValueError("the checksum of its head does not match")
-    tables = layout.unpack_head(plan, head, video.geometry, rows)
+    tables = layout.unpack_head(plan, head, video.geometry, segment.rows())
     return SegmentHead(video, segment, tables, plan)
 
 

@@ -7,16 +7,17 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from store import entries
-from store.blocks import IOCount, fill
+from store.attached import read_attachment
+from store.blocks import IOCount
 from store.disk import make_folder, sync_folder
 from store.errors import StoreDamaged, StoreRefused, disk_errors
 from store.index import FOLDER, Delete, Index
 from store.index_check import REBUILD
 from store.lock import LOCK_NAME, FileLock
-from store.lookup import find_video, read_segment, read_video
+from store.lookup import find_segment, find_video, read_segment, read_video
 from store.orphans import clear, find_orphans
 from store.records import (
     NOTHING_YET,
@@ -35,6 +36,7 @@ from store.root import (
     create_store,
     drop_guard,
     refuse_network,
+    refuse_old,
     take_guard,
 )
 from store.summaries import BlockRef, LayerSummaries, read_layer
@@ -79,8 +81,8 @@ class Store:
 
         Raises:
             StoreMissing: nothing there, or nothing that is a store.
-            StoreRefused: of another format, being rebuilt, already open in this process, or to be
-                written on a network file system.
+            StoreRefused: of an unknown format, or of an old one and to be written; being rebuilt;
+                already open in this process; to be written on a network file system.
             StoreDamaged: its marker or its index does not read.
             StoreDiskError: no permission, disk full, I/O error.
         """
@@ -90,10 +92,12 @@ class Store:
         with disk_errors(root):
             if create and not (root / MARKER).exists():
                 create_store(root)
-            check_marker(root)
+            number = check_marker(root)
+            if write:
+                refuse_old(root, number)
             guard = take_guard(root, fcntl.LOCK_SH) if write else -1
             try:
-                index = Index(root / FOLDER, write=write)
+                index = _index(root, number, write)
             except BaseException:
                 drop_guard(guard)
                 raise
@@ -156,15 +160,18 @@ class Store:
                     raise ValueError(f"layer {layer} of a model of {video.geometry.layers} layers")
             return read_layer(snapshot, layer, videos)
 
-    def read_blocks(self, layer: int, refs: Sequence[BlockRef]) -> torch.Tensor:
+    def read_blocks(
+        self, layer: int, refs: Sequence[BlockRef], device: torch.device | str = "cpu"
+    ) -> torch.Tensor:
         """The KV of the chosen blocks, and no byte more is read for it.
 
         Args:
             layer: the layer all of `refs` are of.
             refs: from `LayerSummaries.ref`, in any order, of one or many videos.
+            device: where the blocks are decoded; their bytes go there as they are on disk.
 
         Returns:
-            [n, 2, kv_heads, tokens, head_dim] in host memory, in the order of `refs`.
+            [n, 2, kv_heads, tokens, head_dim] on `device`, in the order of `refs`.
 
         Raises:
             StoreDamaged: a block is not as it was written: never wrong KV.
@@ -172,27 +179,32 @@ class Store:
         """
         import torch
 
+        from store.fetch import fetch
+
         if not refs:
-            return torch.empty((0, 2, 0, 0, 0))
+            return torch.empty((0, 2, 0, 0, 0), device=device)
         if any(ref.layer != layer for ref in refs):
             raise ValueError(f"not all of these blocks are of layer {layer}")
-        records = [self._record(video_id) for video_id in dict.fromkeys(r.video_id for r in refs)]
-        geometry = records[0].geometry
-        for record in records:
-            self._remember(record, records[0])
-        size = geometry.block_bytes()
-        if any(ref.nbytes != size for ref in refs):
-            raise ValueError("these blocks are not of the size of the video's blocks")
-        data = torch.empty(len(refs) * size, dtype=torch.uint8)
+        records = {ref.video_id: self._record(ref.video_id) for ref in refs}
+        for record in records.values():
+            self._remember(record, records[refs[0].video_id])
         try:
-            out: Any = data.numpy()
-            names = {record.video_id: record.name for record in records}
-            fill(memoryview(out), refs, self.path / VIDEOS, self.io, names)
+            return fetch(refs, records, self.path / VIDEOS, self.io, device)
         except StoreDamaged as error:
             self._refuse_removed(error.video)
             raise
-        shape = (len(refs), 2, geometry.kv_heads, geometry.tokens, geometry.head_dim)
-        return data.view(getattr(torch, geometry.dtype)).view(shape)
+
+    def attachment(self, video_id: str, segment: int, name: str) -> bytes:
+        """A small byte string that was stored with a segment.
+
+        Raises:
+            StoreMissing: there is no such video, segment or attachment.
+            StoreDamaged: it is not as it was written.
+        """
+        with self._index.read() as snapshot:
+            video, _ = find_video(snapshot, video_id)
+            record = find_segment(snapshot, video, segment)
+        return read_attachment(self.path / VIDEOS, video, record, name)
 
     def writer(self, record: VideoRecord) -> VideoWriter:
         """The writer of a video: of a new one, or of one to go on with after its last segment.
@@ -314,3 +326,12 @@ class Store:
     def _need_write(self) -> None:
         if not self._write:
             raise ValueError("the store is open for reading only: open it with write=True")
+
+
+def _index(root: Path, number: int, write: bool) -> Index:
+    """The index of a store of format `number`; it may be newer, where a migration was cut short."""
+    index = Index(root / FOLDER, write=write)
+    if index.format < number:
+        index.close()
+        raise StoreDamaged(f"the index is of format {index.format}: {root / FOLDER}", REBUILD)
+    return index

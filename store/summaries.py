@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from store.codec import codec_of
 from store.entries import SummaryEntry, read_summary, summary_prefix
 from store.errors import StoreDamaged
+from store.geometry import Geometry
 from store.index import Snapshot
 from store.index_check import REBUILD
-from store.records import Geometry, VideoRecord, VideoState
+from store.records import VideoRecord, VideoState
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +60,7 @@ class LayerSummaries:
         summary: whether it is a summary block.
         offset: where the block starts in its segment file.
         checksum: xxh3_64 of the block.
-        block_bytes: size of each block.
+        nbytes: size of the block, which depends on its video's codec.
     """
 
     layer: int
@@ -71,7 +73,7 @@ class LayerSummaries:
     summary: npt.NDArray[np.bool_]
     offset: npt.NDArray[np.int64]
     checksum: npt.NDArray[np.uint64]
-    block_bytes: int
+    nbytes: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         """B, the number of blocks."""
@@ -86,7 +88,7 @@ class LayerSummaries:
             row=int(self.row[i]),
             block=int(self.block[i]),
             offset=int(self.offset[i]),
-            nbytes=self.block_bytes,
+            nbytes=int(self.nbytes[i]),
             checksum=int(self.checksum[i]),
         )
 
@@ -125,7 +127,7 @@ def read_layer(
     row = np.arange(total, dtype=np.int64) - np.repeat(ends - rows, rows)
     has_summary = np.array([entry.summary for _, _, entry in found], dtype=np.bool_)
     geometry = videos[0][0].geometry if videos else None
-    block_bytes = geometry.block_bytes() if geometry else 0
+    sizes = np.array([entry.block_bytes for _, _, entry in found], dtype=np.int64)
     offsets = np.array([entry.offset for _, _, entry in found], dtype=np.int64)
     return LayerSummaries(
         layer=layer,
@@ -136,9 +138,9 @@ def read_layer(
         block=_join([entry.table.blocks for _, _, entry in found], np.int64),
         row=row,
         summary=np.repeat(has_summary, rows) & (row == np.repeat(rows, rows) - 1),
-        offset=np.repeat(offsets, rows) + row * block_bytes,
+        offset=np.repeat(offsets, rows) + row * np.repeat(sizes, rows),
         checksum=_join([entry.table.checksums for _, _, entry in found], np.uint64),
-        block_bytes=block_bytes,
+        nbytes=np.repeat(sizes, rows),
     )
 
 
@@ -149,7 +151,8 @@ def _entry(
         entry = read_summary(key, value)
         geometry = video.geometry
         shape = (geometry.kv_heads, geometry.head_dim)
-        if entry.table.keys.shape[1:] != shape or entry.block_bytes != geometry.block_bytes():
+        size = codec_of(video).block_bytes(geometry)
+        if entry.table.keys.shape[1:] != shape or entry.block_bytes != size:
             raise ValueError("not of the video's geometry")
     except ValueError as error:
         raise StoreDamaged(

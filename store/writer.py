@@ -12,12 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from store import entries
+from store.attachments import describe
+from store.codec import codec_of
 from store.errors import StoreDiskError, StoreRefused, disk_errors
+from store.geometry import Geometry
 from store.index import Index, Put
 from store.lock import FileLock
 from store.records import (
     BlockSpan,
-    Geometry,
     SegmentRecord,
     VideoRecord,
     VideoState,
@@ -39,7 +41,8 @@ class LayerBlocks:
     Args:
         blocks: for each row, which span it is, ascending; the summary block, if any, is the last
             row and has the number of spans as its index.
-        kv: [n, 2, kv_heads, tokens, head_dim], keys before RoPE, then values; any device.
+        kv: [n, 2, kv_heads, tokens, head_dim], keys before RoPE, then values; any device. Or what
+            the video's codec has made of them: uint8 [n, block_bytes].
         keys: [n, kv_heads, head_dim] block keys.
     """
 
@@ -113,6 +116,7 @@ class VideoWriter:
         summary: bool,
         final: bool,
         notes: Mapping[str, Any] | None = None,
+        attachments: Mapping[str, bytes] | None = None,
     ) -> SegmentRecord:
         """Store one segment; it is durable, and readers see it, when this returns.
 
@@ -125,9 +129,12 @@ class VideoWriter:
             summary: whether the last row of each layer is the summary block.
             final: no segment follows.
             notes: JSON values kept with the segment.
+            attachments: small byte strings kept with the segment, by names of a-z, 0-9, ".", "_"
+                and "-".
 
         Raises:
-            ValueError: numbers, shapes or dtypes do not fit; nothing is stored.
+            ValueError: numbers, shapes or dtypes do not fit, or the codec cannot write a number;
+                nothing is stored.
             StoreDiskError: nothing is stored, and this writer takes no more: a disk that failed
                 once is not written to again without a fresh start.
         """
@@ -144,15 +151,15 @@ class VideoWriter:
             bytes=0,
             final=final,
             notes=notes or {},
+            attachments=describe(attachments or {}),
         )
         self._check_order(segment)
         tables = [_table(self.record.geometry, segment, i, at) for i, at in enumerate(layers)]
+        packed = [self._packed(segment, i, layer) for i, layer in enumerate(layers)]
         try:
             with disk_errors(self._folder):
                 path = self._folder / file_name(number)
-                head = write_segment(
-                    path, self.record, segment, [layer.kv for layer in layers], tables
-                )
+                head = write_segment(path, self.record, segment, packed, tables, attachments or {})
                 state = self.state.after(head.segment)
                 self._index.write(index_puts(head, state))
         except StoreDiskError as error:
@@ -168,6 +175,26 @@ class VideoWriter:
         with suppress(OSError):  # not empty, as a rule
             self._folder.rmdir()
         self._stopped = "this writer is closed"
+
+    def _packed(self, segment: SegmentRecord, layer: int, given: LayerBlocks) -> torch.Tensor:
+        """A layer's blocks as its codec writes them; ValueError where they do not fit."""
+        import torch
+
+        geometry, codec = self.record.geometry, codec_of(self.record)
+        n, g, p, d = len(given.blocks), geometry.kv_heads, geometry.tokens, geometry.head_dim
+        where = f"layer {layer} of segment {segment.number}"
+        packed = given.kv.dtype == torch.uint8
+        shape = (n, codec.block_bytes(geometry)) if packed else (n, 2, g, p, d)
+        if tuple(given.kv.shape) != shape:
+            raise ValueError(f"{where}: kv is {tuple(given.kv.shape)}, not {shape}")
+        if packed:
+            return given.kv
+        if given.kv.dtype != getattr(torch, geometry.dtype):
+            raise ValueError(f"{where}: kv is {given.kv.dtype}, not {geometry.dtype}")
+        try:
+            return codec.encode(given.kv)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
 
     def _check_order(self, segment: SegmentRecord) -> None:
         geometry = self.record.geometry
@@ -200,12 +227,8 @@ def _table(
     """
     import torch
 
-    n, g, p, d = len(given.blocks), geometry.kv_heads, geometry.tokens, geometry.head_dim
+    n, g, d = len(given.blocks), geometry.kv_heads, geometry.head_dim
     where = f"layer {layer} of segment {segment.number}"
-    if tuple(given.kv.shape) != (n, 2, g, p, d):
-        raise ValueError(f"{where}: kv is {tuple(given.kv.shape)}, not {(n, 2, g, p, d)}")
-    if given.kv.dtype != getattr(torch, geometry.dtype):
-        raise ValueError(f"{where}: kv is {given.kv.dtype}, not {geometry.dtype}")
     if tuple(given.keys.shape) != (n, g, d) or not given.keys.dtype.is_floating_point:
         raise ValueError(f"{where}: keys are {tuple(given.keys.shape)}, not floats {(n, g, d)}")
     blocks = np.array(given.blocks, dtype=np.int32).reshape(n)

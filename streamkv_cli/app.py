@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from streamkv_cli import __version__, settings
-from streamkv_cli.commands import ask, ingest, ls, prune, repair, rm, show
+from streamkv_cli.commands import ask, ingest, ls, migrate, prune, repair, rm, show
 from streamkv_cli.commands.guard import exit_on_sigterm, guarded
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "rm": (rm.rm, rm.EXAMPLE),
     "prune": (prune.prune, prune.EXAMPLE),
     "repair": (repair.repair, repair.EXAMPLE),
+    "migrate": (migrate.migrate, migrate.EXAMPLE),
 }
 for _name, (_command, _example) in COMMANDS.items():
     app.command(_name, epilog=_example)(_command)

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, TextStreamer
 
-from store import Store, VideoRecord
+from store import Store, VideoRecord, codec_of
 from streamkv_cli.method.presets import Method
 from streamkv_cli.model.video_llm import VideoLLM
 from streamkv_cli.pipeline.evidence import Evidence, gather
-from streamkv_cli.pipeline.retrieve import Retriever
+from streamkv_cli.pipeline.retrieve import Retriever, stored_blocks
 
 
 @dataclass(frozen=True)
@@ -136,11 +136,20 @@ def answer_question(
         budgets=[min(k, n) for k, n in zip(retriever.budgets, retriever.stored, strict=True)],
         blocks_stored=sum(retriever.stored),
         blocks_fetched=store.io.blocks - before.blocks,
-        bytes_stored=sum(retriever.stored) * records[0].geometry.block_bytes(),
+        bytes_stored=_bytes_stored(records, retriever),
         bytes_fetched=store.io.bytes - before.bytes,
         seconds_to_first_token=(words.first_token or done) - begun,
         seconds=done - begun,
     )
+
+
+def _bytes_stored(records: Sequence[VideoRecord], retriever: Retriever) -> int:
+    """Bytes of all blocks of these videos, whose codecs may differ."""
+    total = 0
+    for record, segments in zip(records, retriever.segments, strict=True):
+        blocks = sum(stored_blocks(segments, record.geometry.layers))
+        total += blocks * codec_of(record).block_bytes(record.geometry)
+    return total
 
 
 def _generation(model: VideoLLM, sampling: Sampling) -> GenerationConfig:

@@ -142,7 +142,7 @@ class Retriever:
         summaries = self._summaries[layer]
         if missing:
             refs = [summaries.ref(row) for row in missing]
-            blocks = self._store.read_blocks(layer, refs).to(like.device, like.dtype)
+            blocks = self._store.read_blocks(layer, refs, like.device).to(like.dtype)
             if held is not None:
                 missing, blocks = held.rows + missing, torch.cat([held.blocks, blocks])
             held = self._held[layer] = _Held(missing, blocks)

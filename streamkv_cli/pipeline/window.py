@@ -63,4 +63,4 @@ class Window:
             count = len(summaries.row)
             refs = [summaries.ref(i) for i in range(max(0, count - self._limit), count)]
             if refs:
-                self.add(layer, store.read_blocks(layer, refs).to(keys.device, keys.dtype))
+                self.add(layer, store.read_blocks(layer, refs, keys.device).to(keys.dtype))

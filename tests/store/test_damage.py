@@ -79,7 +79,7 @@ def test_a_missing_segment_file(tmp_path: Path) -> None:
         (b'\\"layers\\":3', b'\\"layers\\":60000'),
         (b'\\"kept\\":[2,1,4]', b'\\"kept\\":[2,1,1000000000000]'),
         (b'"shape":[3,2,2,5,4]', b'"shape":[3000000000000,2,2,5,4]'),
-        (b'\\"format\\":1', b'\\"format\\":7'),
+        (b'\\"format\\":2', b'\\"format\\":7'),
         (b'\\"frames\\":4', b'\\"frames\\":-4'),
         (b'{"__metadata__"', b"[" * 50_000),
     ],

@@ -57,15 +57,15 @@ def test_a_creation_cut_short_is_taken_up(tmp_path: Path) -> None:
 
 def test_unknown_format_is_refused(tmp_path: Path) -> None:
     samples.fill(tmp_path / "s", 1)
-    (tmp_path / "s" / "streamkv.json").write_text(json.dumps({"format": 2}))
-    with pytest.raises(StoreRefused, match="format 2, this program reads format 1"):
+    (tmp_path / "s" / "streamkv.json").write_text(json.dumps({"format": 3}))
+    with pytest.raises(StoreRefused, match="format 3, this program reads formats 1 and 2"):
         Store.open(tmp_path / "s")
 
 
 def test_every_flip_of_the_marker_is_found(tmp_path: Path) -> None:
     samples.fill(tmp_path / "s", 1)
     marker = tmp_path / "s" / "streamkv.json"
-    assert json.loads(marker.read_text()) == {"format": 1}
+    assert json.loads(marker.read_text()) == {"format": 2}
     for bit in range(8 * marker.stat().st_size):
         samples.flip(marker, bit // 8, bit % 8)
         with pytest.raises((StoreDamaged, StoreRefused)):

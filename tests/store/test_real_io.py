@@ -34,7 +34,7 @@ with Store.open(sys.argv[1]) as store:
 
 @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="the kernel keeps no such count")
 def test_only_the_chosen_blocks_are_read(tmp_path: Path) -> None:
-    assert GEOMETRY.block_bytes() == BLOCK
+    assert GEOMETRY.decoded_bytes() == BLOCK
     with (
         Store.open(tmp_path / "s", create=True) as store,
         store.writer(samples.record(geometry=GEOMETRY)) as writer,

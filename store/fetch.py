@@ -1,0 +1,62 @@
+"""Chosen blocks as one tensor: read as they are on disk, decoded where they are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from store.blocks import IOCount, fill
+from store.codec import CODECS, codec_of
+
+if TYPE_CHECKING:
+    from store.records import VideoRecord
+    from store.summaries import BlockRef
+
+
+def fetch(
+    refs: Sequence[BlockRef],
+    records: Mapping[str, VideoRecord],
+    videos: Path,
+    count: IOCount,
+    device: torch.device | str,
+) -> torch.Tensor:
+    """Read, verify and decode blocks of videos of one geometry; their codecs may differ.
+
+    Args:
+        refs: at least one.
+        records: the videos they are of, by id.
+        videos: the folder that holds the videos' folders.
+        count: added to.
+        device: where the blocks are decoded.
+
+    Returns:
+        [n, 2, kv_heads, tokens, head_dim] on `device`, in the order of `refs`.
+
+    Raises:
+        ValueError: a ref is not of its video's size of block.
+        StoreError: as `store.blocks.fill`, or a codec is unknown.
+    """
+    geometry = records[refs[0].video_id].geometry
+    rows: dict[str, list[int]] = {}
+    for i, ref in enumerate(refs):
+        record = records[ref.video_id]
+        if ref.nbytes != codec_of(record).block_bytes(geometry):
+            raise ValueError("these blocks are not of the size of the video's blocks")
+        rows.setdefault(record.codec, []).append(i)
+    packed, parts = {}, [memoryview(b"")] * len(refs)
+    for name, places in rows.items():
+        size = CODECS[name].block_bytes(geometry)
+        packed[name] = torch.empty((len(places), size), dtype=torch.uint8)
+        array: Any = packed[name].numpy()
+        for i, row in zip(places, array, strict=True):
+            parts[i] = memoryview(row)
+    fill(parts, refs, videos, count, {key: record.name for key, record in records.items()})
+    decoded = [CODECS[name].decode(part.to(device), geometry) for name, part in packed.items()]
+    if len(decoded) == 1:
+        return decoded[0]
+    joined = torch.cat(decoded)
+    order = torch.tensor([i for places in rows.values() for i in places], device=joined.device)
+    return joined.index_select(0, order.argsort())
