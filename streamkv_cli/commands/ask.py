@@ -122,7 +122,8 @@ def ask(
 
         loaded = _load(console, records, checkpoint, device)
         method = _method(records, preset, blocks, local)
-        _warn_long(console, loaded, method, _most_stored(opened, records), max_new_tokens)
+        stored = _most_stored(opened, records)
+        _warn_long(console, loaded, records, method, stored, max_new_tokens)
         answer = answer_question(
             opened,
             records,
@@ -228,9 +229,14 @@ def _most_stored(store: "Store", records: "Sequence[VideoRecord]") -> int:
 
 
 def _warn_long(
-    console: Console, model: "VideoLLM", method: "Method", stored: int, answer: int
+    console: Console,
+    model: "VideoLLM",
+    records: "Sequence[VideoRecord]",
+    method: "Method",
+    stored: int,
+    answer: int,
 ) -> None:
-    fetched = min(method.blocks, stored) * model.shape.tokens
+    fetched = min(method.blocks, stored) * max(record.geometry.tokens for record in records)
     if fetched + answer > model.longest_context:
         console.warning(
             f"{fetched:,} tokens of video and {answer:,} of answer are more than the "

@@ -17,13 +17,14 @@ from streamkv_cli.method.threshold import CutRule
 
 @dataclass
 class Piece:
-    """One frame of an open segment, or several that were averaged.
+    """One block of an open segment, or several that were averaged.
 
     Attributes:
         features: [P, D] projected features.
         start, end: presentation times of its first and last frame, seconds.
         frames: how many sampled frames went into it.
         similarity: cosine of its token mean with that of the piece before it.
+        number: of its first block in the video, from 0.
     """
 
     features: Tensor
@@ -31,6 +32,7 @@ class Piece:
     end: float
     frames: int = 1
     similarity: float = 0.0
+    number: int = 0
 
 
 @dataclass
@@ -85,6 +87,8 @@ def summary_features(features: Tensor) -> Tensor:
 class Segmenter:
     """Cuts a stream of frames into segments, one frame at a time.
 
+    Where a model reads several frames as one block, such a block is the frame spoken of here.
+
     Args:
         rule: decides from s_t whether the picture changed.
         min_frames: a segment holds at least this many frames before a cut is heeded.
@@ -118,7 +122,14 @@ class Segmenter:
         self._changes: list[float] = []
 
     def push(
-        self, features: Tensor, time: float, embedding: Tensor | None = None
+        self,
+        features: Tensor,
+        time: float,
+        embedding: Tensor | None = None,
+        *,
+        end: float | None = None,
+        frames: int = 1,
+        number: int = 0,
     ) -> Iterator[Segment]:
         """Take the next frame; yields the segment that it ends, if it ends one.
 
@@ -126,9 +137,12 @@ class Segmenter:
             features: [P, D] projected features of the frame.
             time: its presentation time, seconds.
             embedding: [D'] vector the cut is decided on; None: mean of the projected features.
+            end: time of the last frame in it, where it is a block of several.
+            frames: sampled frames in it.
+            number: of it in the video.
         """
         vector = features.double().mean(dim=0) if embedding is None else embedding
-        piece = Piece(features, time, time)
+        piece = Piece(features, time, time if end is None else end, frames, number=number)
         if self._previous is not None:
             # Compared with the previous frame as it was, never with an average (published code).
             s = similarity(self._previous, vector)
@@ -169,7 +183,12 @@ class Segmenter:
         later = max(range(1, len(pieces)), key=lambda i: pieces[i].similarity)
         a, b = pieces[later - 1], pieces[later]
         merged = Piece(
-            (a.features + b.features) / 2, a.start, b.end, a.frames + b.frames, a.similarity
+            (a.features + b.features) / 2,
+            a.start,
+            b.end,
+            a.frames + b.frames,
+            a.similarity,
+            a.number,
         )
         pieces[later - 1 : later + 1] = [merged]
         if later - 1 > 0:

@@ -7,30 +7,28 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
-Context = tuple[Tensor, Tensor]
-"""Keys before RoPE and values of one layer's context, both [1, g, n, d]."""
+Placed = tuple[Tensor, Tensor, Tensor]
+"""One layer's context: keys before RoPE and values [1, g, n, d], and their positions [axes, n]."""
 
 
 class ContextCache(Cache):
-    """Serves each layer its context first, rotated to end right before the new tokens.
+    """Serves each layer its context first, rotated to where it shall stand.
 
-    RoPE is relative: the new tokens stand at one position for all layers, and a layer with n
-    context tokens has them at [position - n, position), whatever the other layers hold.
+    RoPE is relative: the new tokens stand at one place for all layers, and a layer's context is
+    moved as a whole to end right before them, whatever the other layers hold.
 
     Args:
         provide: called once a layer, when its first new tokens arrive; returns its context. The
             layer's queries are already computed then, so the context may depend on them.
-        rotate: applies RoPE: (keys [1, g, n, d], first position) -> rotated keys.
-        position: where the first new token stands.
+        rotate: applies RoPE: (keys [1, g, n, d], positions [axes, n]) -> rotated keys.
         layers: number of layers of the language model.
         room: tokens to leave space for after the first ones (those to be generated).
     """
 
     def __init__(
         self,
-        provide: Callable[[int], Context],
-        rotate: Callable[[Tensor, int], Tensor],
-        position: int,
+        provide: Callable[[int], Placed],
+        rotate: Callable[[Tensor, Tensor], Tensor],
         layers: int,
         room: int = 0,
     ) -> None:
@@ -39,7 +37,6 @@ class ContextCache(Cache):
         super().__init__(layers=[DynamicLayer() for _ in range(layers)])
         self._provide = provide
         self._rotate = rotate
-        self._position = position
         self._room = room
         self._keys: list[Tensor | None] = [None] * layers
         self._values: list[Tensor | None] = [None] * layers
@@ -70,13 +67,13 @@ class ContextCache(Cache):
         return keys[:, :, :stop], values[:, :, :stop]
 
     def _begin(self, new: Tensor, layer: int) -> None:
-        context_keys, context_values = self._provide(layer)
+        context_keys, context_values, positions = self._provide(layer)
         length = context_keys.shape[2]
         size = length + new.shape[2] + self._room
         keys = new.new_empty((1, new.shape[1], size, new.shape[3]))
         values = torch.empty_like(keys)
         if length:
-            keys[:, :, :length] = self._rotate(context_keys, self._position - length)
+            keys[:, :, :length] = self._rotate(context_keys, positions)
             values[:, :, :length] = context_values
         self._keys[layer], self._values[layer] = keys, values
         self._context[layer] = length

@@ -7,16 +7,15 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import LlavaOnevisionForConditionalGeneration
-from transformers.models.qwen2.modeling_qwen2 import rotate_half
 
 from streamkv_cli.errors import ModelError
-from streamkv_cli.model.attention import register
 from streamkv_cli.model.checkpoint import Checkpoint
 from streamkv_cli.model.device import Placement
+from streamkv_cli.model.layout import Layout
 from streamkv_cli.model.loading import load_tokenizer, load_weights
 from streamkv_cli.model.preprocess import Preprocessing, load_preprocessing
 from streamkv_cli.model.prompts import chat_template
-from streamkv_cli.model.video_llm import FrameFeatures, Shape, VideoLLM
+from streamkv_cli.model.video_llm import FrameFeatures, VideoLLM
 
 
 class LlavaOnevision(VideoLLM):
@@ -40,6 +39,12 @@ class LlavaOnevision(VideoLLM):
         super().__init__(model, tokenizer, template, placement)
         self._preprocessing = preprocessing
 
+    def lay_out(self, width: int, height: int, fps: float) -> Layout:
+        """Every frame is resized to the tower's square, and its patches are pooled two by two."""
+        vision = self.model.config.vision_config
+        side = -(-(vision.image_size // vision.patch_size) // 2)
+        return Layout(side, side)
+
     def preprocess(self, frames: Sequence[np.ndarray]) -> Tensor:
         """Frames uint8 [H, W, 3] of one size -> [T, 3, side, side] in the model's dtype."""
         return self._preprocessing(frames, self.placement.device).to(self.placement.dtype)
@@ -49,40 +54,13 @@ class LlavaOnevision(VideoLLM):
         """[T, 3, side, side] -> projected, pooled tokens [T, P, D] and tower means [T, D']."""
         output = self.model.get_video_features(pixels.unsqueeze(0), return_dict=True)
         tokens = output.pooler_output[0, :-1]  # the last row is the newline
-        return FrameFeatures(
-            tokens.unflatten(0, (len(pixels), -1)),
-            output.last_hidden_state.float().mean(dim=1),
-        )
-
-    def rotate(self, keys: Tensor, start: int) -> Tensor:
-        """RoPE as the text model applies it, at start, start + 1, ..."""
-        positions = torch.arange(start, start + keys.shape[2], device=keys.device).unsqueeze(0)
-        cos, sin = self._language_model().rotary_emb(keys, positions)
-        return keys * cos.unsqueeze(1) + rotate_half(keys) * sin.unsqueeze(1)
+        tokens = tokens.unflatten(0, (len(pixels), -1))
+        return FrameFeatures(tokens, output.last_hidden_state.float().mean(dim=1))
 
     def after_video(self, ids: Tensor) -> Tensor:
         """The newline that ends the video, then the prompt's own tokens: [1, 1 + S, D]."""
         newline = self.model.model.image_newline.view(1, 1, -1)
         return torch.cat([newline, self.model.get_input_embeddings()(ids)], dim=1)
-
-    def _shape(self) -> Shape:
-        text, vision = self.model.config.text_config, self.model.config.vision_config
-        side = -(-(vision.image_size // vision.patch_size) // 2)
-        head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-        return Shape(
-            layers=text.num_hidden_layers,
-            heads=text.num_attention_heads,
-            kv_heads=text.num_key_value_heads,
-            head_dim=head_dim,
-            tokens=side * side,
-        )
-
-    def _projections(self) -> list[tuple[torch.nn.Module, torch.nn.Module]]:
-        layers = self.model.model.language_model.layers
-        return [(layer.self_attn.q_proj, layer.self_attn.k_proj) for layer in layers]
-
-    def _language_model(self) -> Any:
-        return self.model.model.language_model
 
 
 def load(checkpoint: Checkpoint, placement: Placement) -> LlavaOnevision:
@@ -91,15 +69,7 @@ def load(checkpoint: Checkpoint, placement: Placement) -> LlavaOnevision:
     Raises:
         ModelError: the files contradict each other, or ask for attention that is not supported.
     """
-    text = checkpoint.config.get("text_config", {})
-    if "sliding_attention" in (text.get("layer_types") or []) or text.get("use_sliding_window"):
-        raise ModelError(
-            f"{checkpoint.source} uses sliding-window attention, which is not supported",
-            "use a checkpoint with full attention",
-        )
     model = load_weights(LlavaOnevisionForConditionalGeneration, checkpoint, placement)
-    # The vision tower keeps its own attention; only the text model meets contexts.
-    model.set_attn_implementation({"text_config": register()})
     tokenizer = load_tokenizer(checkpoint)
     template = chat_template(checkpoint.folder, tokenizer, LlavaOnevision.placeholder)
     preprocessing = load_preprocessing(checkpoint.folder)

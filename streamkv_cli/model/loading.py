@@ -12,6 +12,7 @@ from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from streamkv_cli.errors import ModelError
+from streamkv_cli.model.attention import register
 from streamkv_cli.model.checkpoint import FAMILIES, Checkpoint
 from streamkv_cli.model.device import Placement
 
@@ -27,11 +28,25 @@ def load_model(checkpoint: Checkpoint, placement: Placement) -> "VideoLLM":
 
 
 def load_weights(cls: Any, checkpoint: Checkpoint, placement: Placement) -> Any:
-    """The stock model of class `cls` on its device, in eval mode.
+    """The stock model of class `cls` on its device, in eval mode, with our attention in its text.
 
     Raises:
-        ModelError: a file is damaged, tensors are missing, or memory does not suffice.
+        ModelError: a file is damaged, tensors are missing, memory does not suffice, or the text
+            model asks for attention that is not supported.
     """
+    text = checkpoint.config.get("text_config", checkpoint.config)
+    if "sliding_attention" in (text.get("layer_types") or []) or text.get("use_sliding_window"):
+        raise ModelError(
+            f"{checkpoint.source} uses sliding-window attention, which is not supported",
+            "use a checkpoint with full attention",
+        )
+    model = _load_weights(cls, checkpoint, placement)
+    # The vision tower keeps its own attention; only the text model meets contexts.
+    model.set_attn_implementation({"text_config": register()})
+    return model
+
+
+def _load_weights(cls: Any, checkpoint: Checkpoint, placement: Placement) -> Any:
     try:
         with _quiet():
             model, report = cls.from_pretrained(

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 
 class Taps:
-    """Output of the last `q_proj` and `k_proj` that ran, [1, S, heads x d].
+    """Output of the last `q_proj` and `k_proj` that ran, [1, S, heads x d], or of their norms.
 
     Layers run one after another and a layer's cache is updated right after its projections, so
     "the last one" is always the layer in question, and nothing piles up.
@@ -30,10 +30,14 @@ class Taps:
     def mean_query(self, head_dim: int, rows: slice) -> Tensor:
         """[h, d] float32 mean over the chosen rows of the layer now running (design 3.4, 3.6)."""
         assert self.query is not None
-        queries = self.query[0, rows].unflatten(-1, (-1, head_dim))  # [S', h, d]
-        return queries.float().mean(dim=0)
+        return _by_head(self.query[0, rows], head_dim).float().mean(dim=0)
 
     def keys(self, head_dim: int) -> Tensor:
         """[g, S, d] keys of the layer now running."""
         assert self.key is not None
-        return self.key[0].unflatten(-1, (-1, head_dim)).transpose(0, 1)
+        return _by_head(self.key[0], head_dim).transpose(0, 1)
+
+
+def _by_head(output: Tensor, head_dim: int) -> Tensor:
+    """[S, heads, d], which the norms give already and the projections in one row of heads x d."""
+    return output if output.dim() == 3 else output.unflatten(-1, (-1, head_dim))

@@ -1,8 +1,7 @@
 """The one interface the pipeline knows: a Video-LLM that encodes segments and answers questions.
 
 What a family does its own way (how frames become tokens, how positions work) is in its file; what
-all of them share is here, on the extension points transformers documents: a registered attention
-function, a cache, and forward hooks.
+all of them share is here.
 """
 
 from abc import ABC, abstractmethod
@@ -16,37 +15,36 @@ from torch import Tensor
 from transformers import GenerationConfig
 from transformers.generation.streamers import BaseStreamer
 
-from streamkv_cli.model.context_cache import Context, ContextCache
+from streamkv_cli.model.context import KV, Context, blocks_of
+from streamkv_cli.model.context_cache import Placed
 from streamkv_cli.model.device import Placement
+from streamkv_cli.model.layout import Layout, Place
 from streamkv_cli.model.prompts import Prompt, guidance_ids, render
-from streamkv_cli.model.taps import Taps
+from streamkv_cli.model.text_model import TextModel
 
 ChooseContext = Callable[[int, Tensor], Context]
 """(layer, mean question query [h, d]) -> that layer's context."""
 
 
 @dataclass(frozen=True)
-class Shape:
-    """Numbers a stored block depends on: L layers, h heads, g KV heads, d head size, P tokens."""
-
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    tokens: int
-
-
-@dataclass(frozen=True)
 class FrameFeatures:
-    """What the vision side makes of T frames.
+    """What the vision side makes of the frames of T blocks.
 
     Attributes:
-        tokens: [T, P, D] projected features, the language model's input.
+        tokens: [T, V, D] projected features of the V visual tokens, the language model's input;
+            families that feed its early layers as well have those features behind, in D.
         embeddings: [T, D'] mean of the vision tower's own output, before the projector.
+        width: how much of D are the projected features; None for all.
     """
 
     tokens: Tensor
     embeddings: Tensor
+    width: int | None = None
+
+    @property
+    def projected(self) -> Tensor:
+        """[T, width] float64 mean of a block's projected features."""
+        return self.tokens[..., : self.width].double().mean(dim=1)
 
 
 @dataclass
@@ -54,7 +52,7 @@ class Encoded:
     """KV of one segment as the language model computed it, per layer.
 
     Attributes:
-        blocks: L tensors [n, 2, g, P, d]: keys before RoPE, and values.
+        blocks: L tensors [n, 2, g, P, d]: keys before RoPE, and values; unused slots are zero.
         guidance: L tensors [h, d], mean guidance-prompt query; empty without a guidance prompt.
     """
 
@@ -62,14 +60,7 @@ class Encoded:
     guidance: list[Tensor]
 
 
-def tokens_of(blocks: Tensor) -> Context:
-    """Blocks [n, 2, g, P, d] as one run of tokens: keys and values [1, g, n x P, d]."""
-    count, _, kv_heads, tokens, size = blocks.shape
-    run = blocks.permute(1, 2, 0, 3, 4).reshape(2, 1, kv_heads, count * tokens, size)
-    return run[0], run[1]
-
-
-class VideoLLM(ABC):
+class VideoLLM(TextModel, ABC):
     """A loaded model. Families fill in the abstract methods; the pipeline calls the others.
 
     Args:
@@ -80,50 +71,54 @@ class VideoLLM(ABC):
     """
 
     placeholder: str
+    """The chat template's word for a video."""
 
     def __init__(self, model: Any, tokenizer: Any, template: str, placement: Placement) -> None:
-        self.model = model
+        super().__init__(model, placement)
         self.tokenizer = tokenizer
         self.template = template
-        self.placement = placement
-        self.shape = self._shape()
-        self._taps = Taps(self._projections())
+
+    @abstractmethod
+    def lay_out(self, width: int, height: int, fps: float) -> Layout:
+        """How the blocks of a video look whose frames are this large and sampled at `fps`."""
 
     @abstractmethod
     def preprocess(self, frames: Sequence[np.ndarray]) -> Tensor:
-        """Frames uint8 [H, W, 3] -> pixel values on the device."""
+        """Frames uint8 [H, W, 3] of one size -> pixel values [T, ...] of T blocks."""
 
     @abstractmethod
     def features(self, pixels: Tensor) -> FrameFeatures:
-        """Run the vision tower and the projector on a batch of frames."""
+        """Run the vision tower and the projector on the pixels of T blocks."""
 
-    @abstractmethod
-    def rotate(self, keys: Tensor, start: int) -> Tensor:
-        """Apply RoPE to keys [1, g, n, d] that stand at start, start + 1, ..."""
+    def heading(self, start: float, end: float, number: int) -> Sequence[int]:
+        """Token ids that stand before the picture of a block, for its first and last second.
 
-    @abstractmethod
+        Args:
+            start, end: times of its first and last frame.
+            number: of the block in its video, from 0.
+        """
+        return ()
+
+    def closing(self) -> Sequence[int]:
+        """Token ids that stand behind the picture of a block."""
+        return ()
+
     def after_video(self, ids: Tensor) -> Tensor:
         """Embeddings [1, S, D] of the tokens behind the video, with what the family puts there."""
-
-    @abstractmethod
-    def _shape(self) -> Shape:
-        """Read the shape off the model's configuration."""
-
-    @abstractmethod
-    def _projections(self) -> list[tuple[torch.nn.Module, torch.nn.Module]]:
-        """Modules whose outputs are pre-RoPE queries and keys, layer by layer."""
-
-    @abstractmethod
-    def _language_model(self) -> Any:
-        """The text model without its head."""
+        embeds: Tensor = self.model.get_input_embeddings()(ids)
+        return embeds
 
     after_video_extra: int = 0
     """Rows that `after_video` puts before the prompt's own tokens."""
 
-    @property
-    def longest_context(self) -> int:
-        """Positions the language model was made for."""
-        return int(self.model.config.get_text_config().max_position_embeddings)
+    def early(self, features: Tensor, rows: Tensor) -> dict[str, Any]:
+        """What the text model gets besides embeddings where it sees vision features again.
+
+        Args:
+            features: [T, V, D] as `features` gave them.
+            rows: [S] bool, which of the tokens are visual.
+        """
+        return {}
 
     def prompt(self, init_prompt: str, question: str) -> Prompt:
         """A question laid out with the checkpoint's chat template."""
@@ -135,55 +130,71 @@ class VideoLLM(ABC):
 
     @torch.inference_mode()
     def encode_prefix(self, ids: Sequence[int]) -> list[Context]:
-        """KV of the init prompt, per layer: pre-RoPE keys and values [1, g, I, d]."""
-        captured: list[Context] = []
-        self._run(self._embed(ids), lambda _: self._no_context(), 0, captured=captured)
-        return captured
+        """The init prompt as each layer's context."""
+        captured: list[KV] = []
+        positions = torch.arange(len(ids)).expand(self.axes, -1)
+        self._run(self._embed(ids), self._nothing, positions, captured=captured)
+        return [Context.of_text(kv, self.axes) for kv in captured]
 
     @torch.inference_mode()
     def encode(
         self,
         features: Tensor,
+        layout: Layout,
         context: Callable[[int], Context],
-        position: int,
+        place: Place,
         guidance: Sequence[int] = (),
+        headings: Sequence[Sequence[int]] | None = None,
     ) -> Encoded:
         """Encode one segment after its context, in one forward (design 3.3).
 
         Args:
-            features: [n, P, D]: the segment's frames and, if wanted, the summary block as one more.
+            features: [n, V, D]: the segment's blocks and, if wanted, the summary block as one more.
+            layout: of the video.
             context: layer -> what it attends to: init prompt and window.
-            position: where the segment's first token stands; no context is longer than this.
+            place: where the segment begins; no layer's context ends behind it.
             guidance: token ids read after the segment; nothing of them is kept.
+            headings: of each block; None for none.
         """
-        blocks, tokens = features.shape[:2]
-        embeds = features.flatten(0, 1).unsqueeze(0).to(self.placement.dtype)
+        headings = headings or [()] * len(features)
+        skips = [layout.head - len(words) for words in headings]
+        embeds, visual = self._blocks_as_text(features, headings)
+        positions, behind = layout.blocks(place, skips)
+        size = embeds.shape[1]
         if guidance:
             embeds = torch.cat([embeds, self._embed(guidance)], dim=1)
-        rows = slice(blocks * tokens, None)
-        captured: list[Context] = []
+            visual = torch.cat([visual, visual.new_zeros(len(guidance))])
+            positions = torch.cat([positions, self._words(behind.text, len(guidance))], dim=1)
+        rows = slice(size, None)
+        captured: list[KV] = []
         queries: list[Tensor] = []
 
-        def provide(layer: int) -> Context:
+        def provide(layer: int) -> Placed:
             if guidance:
                 queries.append(self._taps.mean_query(self.shape.head_dim, rows))
-            return context(layer)
+            held = context(layer)
+            move = torch.tensor(place.axes) - torch.tensor(held.place.axes)
+            return held.keys, held.values, held.positions + move.unsqueeze(1)
 
-        self._run(embeds, provide, position, captured=captured, keep=blocks * tokens)
-        return Encoded([self._as_blocks(kv, blocks) for kv in captured], queries)
+        extra = self.early(features, visual)
+        self._run(embeds, provide, positions, captured=captured, keep=size, **extra)
+        in_use = layout.rows_in_use(skips)
+        blocks = [blocks_of(kv, len(features), layout.tokens, in_use) for kv in captured]
+        return Encoded(blocks, queries)
 
     @torch.inference_mode()
-    def probe(self, prompt: Prompt, choose: ChooseContext, position: int) -> None:
+    def probe(self, prompt: Prompt, choose: ChooseContext, place: Place) -> None:
         """First pass over the question: `choose` sees every layer's mean question query."""
         embeds = self.after_video(self._ids(prompt.after))
-        self._run(embeds, self._asking(prompt, choose), position)
+        positions = self._words(place.text, embeds.shape[1])
+        self._run(embeds, self._asking(prompt, choose, place), positions)
 
     @torch.inference_mode()
     def generate(
         self,
         prompt: Prompt,
         choose: ChooseContext,
-        position: int,
+        place: Place,
         config: GenerationConfig,
         streamer: BaseStreamer | None = None,
     ) -> list[int]:
@@ -192,16 +203,17 @@ class VideoLLM(ABC):
         Args:
             prompt: the question.
             choose: gives each layer its context when the question reaches it.
-            position: where the first token behind the video stands.
+            place: the first token behind the video stands at its `text`; no layer's context may
+                end behind it.
             config: greedy or sampling, stop rules, length.
             streamer: told of each token as it comes.
         """
         embeds = self.after_video(self._ids(prompt.after))
-        cache = self._cache(self._asking(prompt, choose), position, config.max_new_tokens or 0)
-        positions = torch.arange(position, position + embeds.shape[1], device=embeds.device)
+        cache = self._cache(self._asking(prompt, choose, place), config.max_new_tokens or 0)
+        positions = self._words(place.text, embeds.shape[1])
         output = self.model.generate(
             inputs_embeds=embeds,
-            position_ids=positions.unsqueeze(0),
+            position_ids=self._position_ids(positions),
             past_key_values=cache,
             generation_config=config,
             streamer=streamer,
@@ -209,78 +221,35 @@ class VideoLLM(ABC):
         return [int(token) for token in output[0]]
 
     @torch.inference_mode()
-    def logits(self, prompt: Prompt, choose: ChooseContext, position: int) -> Tensor:
+    def logits(self, prompt: Prompt, choose: ChooseContext, place: Place) -> Tensor:
         """[S, vocabulary] logits of every token behind the video; what parity is measured on."""
         embeds = self.after_video(self._ids(prompt.after))
-        hidden = self._run(embeds, self._asking(prompt, choose), position)
+        positions = self._words(place.text, embeds.shape[1])
+        hidden = self._run(embeds, self._asking(prompt, choose, place), positions)
         return self.model.get_output_embeddings()(hidden)[0]
 
-    def _asking(self, prompt: Prompt, choose: ChooseContext) -> Callable[[int], Context]:
+    def _asking(
+        self, prompt: Prompt, choose: ChooseContext, place: Place
+    ) -> Callable[[int], Placed]:
         first = prompt.question.start + self.after_video_extra
         rows = slice(first, first + prompt.question.stop - prompt.question.start)
 
-        def provide(layer: int) -> Context:
-            return choose(layer, self._taps.mean_query(self.shape.head_dim, rows))
+        def provide(layer: int) -> Placed:
+            held = choose(layer, self._taps.mean_query(self.shape.head_dim, rows))
+            return held.keys, held.values, held.positions + (place.text - held.place.text)
 
         return provide
 
-    def _run(
-        self,
-        embeds: Tensor,
-        provide: Callable[[int], Context],
-        position: int,
-        *,
-        captured: list[Context] | None = None,
-        keep: int | None = None,
-    ) -> Tensor:
-        """One forward through the text model; `captured` gets pre-RoPE keys and values a layer."""
-        cache = self._cache(provide, position, 0, captured, keep)
-        positions = torch.arange(position, position + embeds.shape[1], device=embeds.device)
-        output = self._language_model()(
-            inputs_embeds=embeds,
-            position_ids=positions.unsqueeze(0),
-            past_key_values=cache,
-            use_cache=True,
-        )
-        return output.last_hidden_state
-
-    def _cache(
-        self,
-        provide: Callable[[int], Context],
-        position: int,
-        room: int,
-        captured: list[Context] | None = None,
-        keep: int | None = None,
-    ) -> ContextCache:
-        if captured is None:
-            return ContextCache(provide, self.rotate, position, self.shape.layers, room)
-        taps, size, capture = self._taps, self.shape.head_dim, captured.append
-
-        class Capturing(ContextCache):
-            """Also keeps the new tokens' pre-RoPE keys and values."""
-
-            def update(
-                self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any
-            ) -> tuple[Tensor, Tensor]:
-                keys = taps.keys(size)[:, :keep].unsqueeze(0)
-                capture((keys, value_states[:, :, :keep]))
-                return super().update(key_states, value_states, layer_idx)
-
-        return Capturing(provide, self.rotate, position, self.shape.layers, room)
-
-    def _as_blocks(self, kv: Context, blocks: int) -> Tensor:
-        keys, values = kv
-        both = torch.cat([keys, values])  # [2, g, n x P, d]
-        return both.unflatten(2, (blocks, self.shape.tokens)).permute(2, 0, 1, 3, 4).contiguous()
-
-    def _no_context(self) -> Context:
-        shape = (1, self.shape.kv_heads, 0, self.shape.head_dim)
-        empty = torch.empty(shape, dtype=self.placement.dtype, device=self.placement.device)
-        return empty, empty
-
-    def _ids(self, ids: Sequence[int]) -> Tensor:
-        return torch.tensor([list(ids)], device=self.placement.device)
-
-    def _embed(self, ids: Sequence[int]) -> Tensor:
-        embeds: Tensor = self.model.get_input_embeddings()(self._ids(ids))
-        return embeds
+    def _blocks_as_text(
+        self, features: Tensor, headings: Sequence[Sequence[int]]
+    ) -> tuple[Tensor, Tensor]:
+        """Embeddings [1, S, D] of blocks with the words around them; [S] bool: visual tokens."""
+        size = self.model.get_input_embeddings().weight.shape[1]
+        tokens = features[..., :size].to(self.placement.dtype)
+        closing = self._embed(self.closing())[0]
+        pieces, visual = [], []
+        for words, block in zip(headings, tokens, strict=True):
+            pieces += [self._embed(words)[0], block, closing]
+            visual += [len(words) * [False], len(block) * [True], len(closing) * [False]]
+        mask = torch.tensor([row for rows in visual for row in rows], device=features.device)
+        return torch.cat(pieces).unsqueeze(0), mask

@@ -15,6 +15,7 @@ from streamkv_cli.method.presets import Method
 from streamkv_cli.model.video_llm import VideoLLM
 from streamkv_cli.pipeline.evidence import Evidence, gather
 from streamkv_cli.pipeline.retrieve import Retriever, stored_blocks
+from streamkv_cli.pipeline.slots import layout_of
 
 
 @dataclass(frozen=True)
@@ -113,15 +114,16 @@ def answer_question(
     prompt = model.prompt(init_prompt, question)
     prefix = model.encode_prefix(prompt.before)
     ids = [record.video_id for record in records]
-    retriever = Retriever(store, ids, prefix, model.shape, method)
+    layouts = [layout_of(record, model) for record in records]
+    retriever = Retriever(store, ids, prefix, layouts, method)
     before = copy.copy(store.io)
     if not retriever.everything_fits:
-        model.probe(prompt, retriever.choose, retriever.position)
+        model.probe(prompt, retriever.choose, retriever.place)
         retriever.settle()
     words = _Words(model.tokenizer, on_text)
     torch.manual_seed(sampling.seed)
     tokens = model.generate(
-        prompt, retriever.choose, retriever.position, _generation(model, sampling), words
+        prompt, retriever.choose, retriever.place, _generation(model, sampling), words
     )
     videos = [
         (record.video_id, record.name, segments)

@@ -11,6 +11,7 @@ from streamkv_cli.method.presets import Method
 from streamkv_cli.method.scoring import block_keys, block_scores
 from streamkv_cli.method.segmenter import Segment, summary_features
 from streamkv_cli.method.selection import top_blocks
+from streamkv_cli.model.layout import Layout
 from streamkv_cli.model.video_llm import VideoLLM
 from streamkv_cli.pipeline.window import Window
 
@@ -24,16 +25,23 @@ class Compressed:
         summary: whether there is a summary block.
         seen: blocks before compression in all layers, without the summary block.
         kept: blocks kept in all layers, without the summary block.
+        skips: of each block of the segment, the summary block last, its unused first slots.
     """
 
     layers: list[LayerBlocks]
     summary: bool
     seen: int
     kept: int
+    skips: list[int]
 
 
 def compress_segment(
-    segment: Segment, model: VideoLLM, method: Method, window: Window, guidance: Sequence[int]
+    segment: Segment,
+    model: VideoLLM,
+    layout: Layout,
+    method: Method,
+    window: Window,
+    guidance: Sequence[int],
 ) -> Compressed:
     """Encode `[segment | summary block | guidance prompt]` after the window; keep K_l blocks.
 
@@ -44,18 +52,28 @@ def compress_segment(
     frames = len(features)
     lossless = method.keeps_everything
     summary = method.summary and not lossless
+    headings = [model.heading(piece.start, piece.end, piece.number) for piece in segment.pieces]
     if summary:
         features = torch.cat([features, summary_features(features).unsqueeze(0)])
-    encoded = model.encode(features, window.context, window.length, guidance)
-    keys = [block_keys(blocks[:, 0]) for blocks in encoded.blocks]
+        headings.append(_summary_heading(segment, model))
+    skips = [layout.head - len(heading) for heading in headings]
+    encoded = model.encode(features, layout, window.context, window.place, guidance, headings)
+    # A block is found by its picture; words around it would make all keys alike.
+    keys = [block_keys(blocks[:, 0, :, layout.visual]) for blocks in encoded.blocks]
     kept = _all(frames, len(keys)) if lossless else _kept(encoded.guidance, keys, frames, method)
     layers = []
     for layer, rows in enumerate(kept):
         rows = [*rows, frames] if summary else rows
         chosen = encoded.blocks[layer][rows]
-        window.add(layer, chosen)
+        window.add(layer, chosen, [skips[row] for row in rows])
         layers.append(LayerBlocks(rows, chosen.cpu(), keys[layer][rows].cpu()))
-    return Compressed(layers, summary, frames * len(kept), sum(map(len, kept)))
+    return Compressed(layers, summary, frames * len(kept), sum(map(len, kept)), skips)
+
+
+def _summary_heading(segment: Segment, model: VideoLLM) -> Sequence[int]:
+    """Words before a summary block: those of the middle of its segment, from begin to end."""
+    first, last = segment.pieces[0], segment.pieces[-1]
+    return model.heading(first.start, last.end, (first.number + last.number) // 2)
 
 
 def _all(frames: int, layers: int) -> list[list[int]]:

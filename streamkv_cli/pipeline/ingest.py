@@ -6,7 +6,7 @@ held grows with the length of the video.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,8 +19,11 @@ from streamkv_cli.errors import VideoError
 from streamkv_cli.method.presets import Method
 from streamkv_cli.method.segmenter import Segment, Segmenter
 from streamkv_cli.method.threshold import CalibratedThreshold, CutRule
+from streamkv_cli.model.layout import Layout
 from streamkv_cli.model.video_llm import FrameFeatures, VideoLLM
+from streamkv_cli.pipeline.batches import batches, blocks_of_frames, pictures
 from streamkv_cli.pipeline.compress import Compressed, compress_segment
+from streamkv_cli.pipeline.slots import note_skips
 from streamkv_cli.pipeline.window import Window
 from streamkv_cli.video import Frame, FrameReader
 
@@ -109,6 +112,7 @@ def ingest_video(
     record: VideoRecord,
     store: Store,
     model: VideoLLM,
+    layout: Layout,
     method: Method,
     *,
     fps: float,
@@ -123,6 +127,7 @@ def ingest_video(
     Args:
         reader: an open video, started at `resume.start`.
         record: who the video is; its profile must describe the other arguments.
+        layout: of its blocks.
         duration: seconds of video, where that is known for certain.
 
     Raises:
@@ -132,7 +137,7 @@ def ingest_video(
     progress = Progress(duration=duration, resumed=resume.segments)
     with progress.timed("total"):
         prefix = model.encode_prefix(model.prompt(init_prompt, "?").before)
-        window = Window(prefix, method.window, model.shape.tokens)
+        window = Window(prefix, method.window, layout)
         if resume.segments:
             window.restore(store, record.video_id)
         rule = _cut_rule(method, resume)
@@ -149,27 +154,37 @@ def ingest_video(
 
             def finish(segment: Segment, following: Frame | None) -> None:
                 with progress.timed("language model"):
-                    compressed = compress_segment(segment, model, method, window, guidance)
+                    compressed = compress_segment(segment, model, layout, method, window, guidance)
                 progress.segments += 1
                 progress.blocks_seen += compressed.seen
                 progress.blocks_kept += compressed.kept
                 notes: dict[str, Any] = {"changes": segment.changes}
+                notes |= note_skips(compressed.skips)
                 if following is not None:
                     notes |= {"next_frame": following.index, "next_time": following.time}
                 spans = _spans(segment, 1 / fps, duration)
                 commits.put(segment, spans, compressed, following is None, notes)
 
-            for frames in _batches(reader, vision_batch(model), progress):
+            for frames in batches(reader, vision_batch(model), progress):
+                blocks = blocks_of_frames(frames, layout.frames)
                 with progress.timed("vision"):
-                    features = model.features(model.preprocess([f.pixels for f in frames]))
+                    features = model.features(model.preprocess(pictures(blocks, layout.frames)))
                     vectors = _cut_vectors(features, method)
-                for frame, tokens, vector in zip(frames, features.tokens, vectors, strict=True):
-                    if frame.index < resume.next_frame:
+                for block, tokens, vector in zip(blocks, features.tokens, vectors, strict=True):
+                    first, last = block[0], block[-1]
+                    if first.index < resume.next_frame:
                         continue
-                    for segment in segmenter.push(tokens, frame.time, vector):
-                        finish(segment, frame)
-                    progress.frames += 1
-                    progress.time = frame.time + 1 / fps
+                    for segment in segmenter.push(
+                        tokens,
+                        first.time,
+                        vector,
+                        end=last.time,
+                        frames=len(block),
+                        number=first.index // layout.frames,
+                    ):
+                        finish(segment, first)
+                    progress.frames += len(block)
+                    progress.time = last.time + 1 / fps
                 on_progress(progress)
             for segment in segmenter.finish():
                 finish(segment, None)
@@ -241,24 +256,6 @@ class _Commits:
             self._progress.bytes += self._pending.pop(0).result().bytes
 
 
-def _batches(reader: Iterable[Frame], size: int, progress: Progress) -> Iterator[list[Frame]]:
-    """Frames in batches aligned to the sampling grid; the wait for them is the decode stage."""
-    frames = iter(reader)
-    batch: list[Frame] = []
-    while True:
-        with progress.timed("decode"):
-            frame = next(frames, None)
-        if batch and (frame is None or frame.index // size != batch[0].index // size):
-            yield batch
-            batch = []
-        if frame is None:
-            return
-        batch.append(frame)
-        if (frame.index + 1) % size == 0:
-            yield batch
-            batch = []
-
-
 def _cut_rule(method: Method, resume: ResumePoint) -> CutRule:
     rule = method.cut_rule()
     if isinstance(rule, CalibratedThreshold):
@@ -270,7 +267,7 @@ def _cut_vectors(features: FrameFeatures, method: Method) -> torch.Tensor:
     """[T, D] vectors on the CPU that adjacent frames are compared by."""
     if method.cut_on == "vision":
         return features.embeddings.double().cpu()
-    return features.tokens.double().mean(dim=1).cpu()
+    return features.projected.cpu()
 
 
 def _spans(segment: Segment, step: float, duration: float | None) -> list[BlockSpan]:

@@ -13,8 +13,9 @@ from store import LayerSummaries, SegmentRecord, Store
 from streamkv_cli.method.presets import Method
 from streamkv_cli.method.scoring import block_scores
 from streamkv_cli.method.selection import mass, top_blocks
-from streamkv_cli.model.context_cache import Context
-from streamkv_cli.model.video_llm import Shape, tokens_of
+from streamkv_cli.model.context import Context
+from streamkv_cli.model.layout import Layout, Place, furthest
+from streamkv_cli.pipeline.slots import skips_by_row
 
 
 def stored_blocks(segments: Iterable[SegmentRecord], layers: int) -> list[int]:
@@ -43,8 +44,8 @@ class Retriever:
     Args:
         store: open for reading.
         video_ids: the videos to draw from, in the order their blocks shall stand.
-        prefix: per layer, KV of the init prompt.
-        shape: of the model.
+        prefix: per layer, the init prompt.
+        layouts: of the videos' blocks.
         method: how many blocks, and how they are scored.
     """
 
@@ -53,22 +54,23 @@ class Retriever:
         store: Store,
         video_ids: Sequence[str],
         prefix: Sequence[Context],
-        shape: Shape,
+        layouts: Sequence[Layout],
         method: Method,
     ) -> None:
         self._store = store
         self._video_ids = list(video_ids)
         self._prefix = list(prefix)
-        self._shape = shape
+        self._layouts = list(layouts)
         self._method = method
         # The most recent blocks of several videos mean nothing to one question.
         self._local = method.local if len(self._video_ids) == 1 else 0
         self._summaries: dict[int, LayerSummaries] = {}
         self._held: dict[int, _Held] = {}
         self.segments = [store.segments(video_id) for video_id in self._video_ids]
-        self.stored = stored_blocks(chain.from_iterable(self.segments), shape.layers)
-        self.scores: list[Tensor] = [torch.empty(0)] * shape.layers
-        self.budgets = [method.blocks] * shape.layers
+        layers = len(self._prefix)
+        self.stored = stored_blocks(chain.from_iterable(self.segments), layers)
+        self.scores: list[Tensor] = [torch.empty(0)] * layers
+        self.budgets = [method.blocks] * layers
 
     @property
     def everything_fits(self) -> bool:
@@ -76,10 +78,11 @@ class Retriever:
         return max(self.stored) <= self._method.blocks
 
     @property
-    def position(self) -> int:
-        """Where the question stands: right behind the longest layer's context."""
+    def place(self) -> Place:
+        """Where the question stands: behind the longest context that a layer may choose."""
         fetched = max(min(k, n) for k, n in zip(self.budgets, self.stored, strict=True))
-        return self._prefix[0][0].shape[2] + fetched * self._shape.tokens
+        start = self._prefix[0].place
+        return furthest([layout.after(start, fetched) for layout in self._layouts])
 
     def choose(self, layer: int, query: Tensor) -> Context:
         """Context of a layer: init prompt, then its K_l best blocks for this query, in time order.
@@ -91,11 +94,17 @@ class Retriever:
         scores = block_scores(query, summaries.keys.to(query.device), self._method.similarity)
         self.scores[layer] = scores
         rows = top_blocks(scores, self.budgets[layer], self._local)
-        keys, values = self._prefix[layer]
+        context = self._prefix[layer]
         if not rows:
-            return keys, values
-        block_keys, block_values = tokens_of(self._fetch(layer, rows, keys))
-        return torch.cat([keys, block_keys], dim=2), torch.cat([values, block_values], dim=2)
+            return context
+        blocks = self._fetch(layer, rows, context.keys)
+        skips = skips_by_row(summaries, self.segments, rows)
+        videos = summaries.video[rows]
+        for video in np.unique(videos):  # in their order, which is that of the rows
+            mine = np.flatnonzero(videos == video)
+            layout = self._layouts[video]
+            context = context.extended(layout, blocks[mine], [skips[i] for i in mine])
+        return context
 
     def settle(self) -> None:
         """Turn the first pass's scores into each layer's own budget (Alg. 1)."""

@@ -10,12 +10,14 @@ import xxhash
 
 from store import Geometry, Store, StoreRefused, VideoRecord, VideoState
 from streamkv_cli.pipeline.profile import first_difference, ingest_profile, model_profile
+from streamkv_cli.pipeline.slots import note_layout
 from streamkv_cli.video import Place, VideoInfo, fingerprint, locate, open_video
 
 if TYPE_CHECKING:
     from streamkv_cli.method.presets import Method
     from streamkv_cli.model.checkpoint import Checkpoint
     from streamkv_cli.model.device import Placement
+    from streamkv_cli.model.layout import Layout
     from streamkv_cli.model.video_llm import VideoLLM
     from streamkv_cli.pipeline.ingest import Progress
 
@@ -126,11 +128,13 @@ class IngestSession:
             on_start(reader.info, resume.segments)
             # What a stream says of its length is true of what was written before it, if at all.
             duration = None if place.live else reader.info.duration
+            layout = model.lay_out(reader.info.width, reader.info.height, settings.fps)
             progress = ingest_video(
                 reader,
-                self._record(place, identity, model, duration),
+                self._record(place, identity, model, layout, duration),
                 store,
                 model,
+                layout,
                 settings.method,
                 fps=settings.fps,
                 duration=duration,
@@ -159,7 +163,12 @@ class IngestSession:
         return self._model
 
     def _record(
-        self, place: Place, identity: str, model: "VideoLLM", duration: float | None
+        self,
+        place: Place,
+        identity: str,
+        model: "VideoLLM",
+        layout: "Layout",
+        duration: float | None,
     ) -> VideoRecord:
         shape = model.shape
         return VideoRecord(
@@ -171,7 +180,7 @@ class IngestSession:
             geometry=Geometry(
                 shape.layers,
                 shape.kv_heads,
-                shape.tokens,
+                layout.tokens,
                 shape.head_dim,
                 self._placement.dtype_name,
             ),
@@ -181,6 +190,7 @@ class IngestSession:
                 "revision": self._checkpoint.revision,
                 "preset": self._settings.method.name,
                 "duration": duration,
+                **note_layout(layout),
             },
         )
 

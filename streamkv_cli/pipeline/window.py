@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from streamkv_cli.model.video_llm import tokens_of
+from streamkv_cli.model.layout import furthest
+from streamkv_cli.pipeline.slots import skips_by_row
 
 if TYPE_CHECKING:
     from store import Store
-    from streamkv_cli.model.context_cache import Context
+    from streamkv_cli.model.context import Context
+    from streamkv_cli.model.layout import Layout, Place
 
 
 class Window:
@@ -21,46 +23,56 @@ class Window:
     the same number of blocks reaches back to different times in different layers.
 
     Args:
-        prefix: per layer, KV of the init prompt [1, g, I, d].
+        prefix: per layer, the init prompt.
         tokens: size of the window, without the init prompt.
-        block_tokens: P.
+        layout: of the video.
     """
 
-    def __init__(self, prefix: Sequence["Context"], tokens: int, block_tokens: int) -> None:
+    def __init__(self, prefix: Sequence["Context"], tokens: int, layout: "Layout") -> None:
         self._prefix = list(prefix)
-        self._limit = tokens // block_tokens
-        self._block_tokens = block_tokens
+        self._limit = tokens // layout.tokens
+        self._layout = layout
         self._blocks: list[Tensor | None] = [None] * len(self._prefix)
+        self._skips: list[list[int]] = [[] for _ in self._prefix]
 
-    def add(self, layer: int, blocks: Tensor) -> None:
-        """Append the blocks kept in a layer, [n, 2, g, P, d]; the oldest fall out."""
+    def add(self, layer: int, blocks: Tensor, skips: Sequence[int]) -> None:
+        """Append the blocks kept in a layer; the oldest fall out.
+
+        Args:
+            blocks: [n, 2, g, P, d].
+            skips: for each block, how many of its first slots are unused.
+        """
+        if not self._limit:
+            return
         held = self._blocks[layer]
         joined = blocks if held is None else torch.cat([held, blocks])
         # A copy, not a view: a view would keep every block that fell out in memory.
-        self._blocks[layer] = joined[-self._limit :].clone() if self._limit else None
+        self._blocks[layer] = joined[-self._limit :].clone()
+        self._skips[layer] = [*self._skips[layer], *skips][-self._limit :]
 
     def context(self, layer: int) -> "Context":
-        """Keys before RoPE and values [1, g, n, d] of a layer's context."""
-        keys, values = self._prefix[layer]
+        """What the next segment attends to in a layer."""
         blocks = self._blocks[layer]
         if blocks is None:
-            return keys, values
-        block_keys, block_values = tokens_of(blocks)
-        return torch.cat([keys, block_keys], dim=2), torch.cat([values, block_values], dim=2)
+            return self._prefix[layer]
+        return self._prefix[layer].extended(self._layout, blocks, self._skips[layer])
 
     @property
-    def length(self) -> int:
-        """Tokens of the longest layer's context: where the next segment begins."""
-        held = max((len(b) for b in self._blocks if b is not None), default=0)
-        return self._prefix[0][0].shape[2] + held * self._block_tokens
+    def place(self) -> "Place":
+        """Where the next segment begins: behind the longest layer's context."""
+        start = self._prefix[0].place
+        return furthest([self._layout.blocks(start, skips)[1] for skips in self._skips])
 
     def restore(self, store: "Store", video_id: str) -> None:
         """Take the window of an interrupted ingest from what it had committed."""
         if not self._limit:
             return
-        for layer, (keys, _) in enumerate(self._prefix):
+        segments = store.segments(video_id)
+        for layer, prefix in enumerate(self._prefix):
             summaries = store.summaries(layer, [video_id])
             count = len(summaries.row)
-            refs = [summaries.ref(i) for i in range(max(0, count - self._limit), count)]
-            if refs:
-                self.add(layer, store.read_blocks(layer, refs, keys.device).to(keys.dtype))
+            rows = list(range(max(0, count - self._limit), count))
+            if rows:
+                keys = prefix.keys
+                blocks = store.read_blocks(layer, summaries.refs(rows), keys.device).to(keys.dtype)
+                self.add(layer, blocks, skips_by_row(summaries, [segments], rows))

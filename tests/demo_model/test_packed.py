@@ -18,7 +18,6 @@ from streamkv_cli.model.checkpoint import find_checkpoint
 from streamkv_cli.model.device import choose_placement
 from streamkv_cli.model.loading import load_model
 from streamkv_cli.model.prompts import INIT_PROMPT
-from streamkv_cli.model.video_llm import tokens_of
 
 WORDS = tokenizer()
 TOKENS = Tokens(WORDS)
@@ -86,20 +85,19 @@ def test_dropped_blocks_are_served_as_the_program_serves_them(
     loaded.model.load_state_dict(model.state_dict())  # not rounded to bfloat16
     row = 0
     context = loaded.encode_prefix(TOKENS.prefix)
+    layout = loaded.lay_out(0, 0, 1.0)
     for number, questions in enumerate(batch.questions):
         features = batch.video[number, : batch.blocks[number]]
-        encoded = loaded.encode(features, context.__getitem__, len(TOKENS.prefix))
+        encoded = loaded.encode(features, layout, context.__getitem__, context[0].place)
         kept = [kept[number][kept[number] >= 0].tolist() for kept in batch.kept]
 
         def choose(layer: int, _: torch.Tensor, encoded=encoded, kept=kept):
-            keys, values = tokens_of(encoded.blocks[layer][kept[layer]])
-            before = context[layer]
-            return torch.cat([before[0], keys], 2), torch.cat([before[1], values], 2)
+            return context[layer].extended(layout, encoded.blocks[layer][kept[layer]])
 
         for question in questions:
             prompt = loaded.prompt(INIT_PROMPT, question.text)
             # One position for all layers, behind the longest context: RoPE is relative.
-            position = len(TOKENS.prefix) + max(map(len, kept)) * features.shape[1]
-            first = loaded.logits(prompt, choose, position)[-1]
+            place = layout.after(context[0].place, max(map(len, kept)))
+            first = loaded.logits(prompt, choose, place)[-1]
             assert torch.allclose(first, logits[row], atol=2e-4)
             row += len(TOKENS.answer(question.answer))

@@ -26,7 +26,7 @@ def test_it_is_small_and_loads() -> None:
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 16 * 2**20
     model = load_model(find_checkpoint(str(FOLDER)), choose_placement("cpu", "float32"))
     assert sum(p.numel() for p in model.model.parameters()) <= 8_000_000
-    assert model.shape.tokens == 4
+    assert model.lay_out(0, 0, 1.0).tokens == 4
 
 
 def test_it_was_trained_with_this_tokenizer() -> None:

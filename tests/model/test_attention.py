@@ -34,13 +34,14 @@ def test_lower_right_causal(
 def test_cache_prepends_contexts_of_different_lengths_and_grows() -> None:
     torch.manual_seed(0)
     contexts = [torch.randn(2, 1, 2, n, 4).unbind() for n in (0, 3, 5)]
+    positions = [torch.arange(10 - n, 10).unsqueeze(0) for n in (0, 3, 5)]
     asked: list[int] = []
 
-    def provide(layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def provide(layer: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         asked.append(layer)
-        return contexts[layer][0], contexts[layer][1]
+        return contexts[layer][0], contexts[layer][1], positions[layer]
 
-    cache = ContextCache(provide, lambda keys, start: keys + start, 10, 3, room=1)
+    cache = ContextCache(provide, lambda keys, at: keys + at.view(1, 1, -1, 1), 3, room=1)
     new = [torch.randn(2, 1, 2, n, 4).unbind() for n in (4, 1, 1, 3)]
     for layer in range(3):
         seen = 0
@@ -52,6 +53,7 @@ def test_cache_prepends_contexts_of_different_lengths_and_grows() -> None:
         torch.testing.assert_close(all_keys[:, :, length:], torch.cat([k for k, _ in new], 2))
         torch.testing.assert_close(all_values[:, :, length:], torch.cat([v for _, v in new], 2))
         # Rotated to end right before position 10.
-        torch.testing.assert_close(all_keys[:, :, :length], contexts[layer][0] + 10 - length)
+        expected = contexts[layer][0] + positions[layer].view(1, 1, -1, 1)
+        torch.testing.assert_close(all_keys[:, :, :length], expected)
         torch.testing.assert_close(all_values[:, :, :length], contexts[layer][1])
     assert asked == [0, 1, 2]

@@ -30,6 +30,7 @@ from tests.clips import numbered, write_clip
 INIT, GUIDANCE, QUESTION = "Watch.", "What matters here?", "What colour is the circle?"
 VIDEO_ID = "0123456789abcdef"
 FPS = 1.0
+LAYOUT_TOKENS = 4
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def record_of(model: VideoLLM, method: Method, tiny: Path) -> VideoRecord:
         "scenes.mp4",
         VIDEO_ID,
         ingest_profile(model_profile(checkpoint, "float32", INIT), method, FPS, GUIDANCE),
-        Geometry(shape.layers, shape.kv_heads, shape.tokens, shape.head_dim, "float32"),
+        Geometry(shape.layers, shape.kv_heads, LAYOUT_TOKENS, shape.head_dim, "float32"),
         "2026-01-01T00:00:00+00:00",
         {},
     )
@@ -66,6 +67,7 @@ def ingest(
                 record_of(model, method, tiny),
                 store,
                 model,
+                model.lay_out(0, 0, FPS),
                 method,
                 fps=FPS,
                 duration=reader.info.duration,
@@ -121,7 +123,7 @@ def test_everything_kept_answers_as_stock_generate_does(
     with open_video(demo_video, fps=FPS, decoder="pyav") as reader:
         pixels = model.preprocess([frame.pixels for frame in reader])
     prompt = model.prompt(INIT, QUESTION)
-    video = [stock.config.video_token_id] * (48 * model.shape.tokens + 1)
+    video = [stock.config.video_token_id] * (48 * LAYOUT_TOKENS + 1)
     ids = torch.tensor([[*prompt.before, *video, *prompt.after]])
     expected = stock.generate(
         input_ids=ids, pixel_values_videos=pixels[None], max_new_tokens=24, do_sample=False
@@ -164,11 +166,15 @@ def test_the_most_recent_blocks_are_always_fetched(
     prompt = model.prompt(INIT, QUESTION)
     with Store.open(tmp_path) as store:
         retriever = Retriever(
-            store, [VIDEO_ID], model.encode_prefix(prompt.before), model.shape, method
+            store,
+            [VIDEO_ID],
+            model.encode_prefix(prompt.before),
+            [model.lay_out(0, 0, FPS)],
+            method,
         )
-        model.probe(prompt, retriever.choose, retriever.position)
+        model.probe(prompt, retriever.choose, retriever.place)
         retriever.settle()
-        model.logits(prompt, retriever.choose, retriever.position)
+        model.logits(prompt, retriever.choose, retriever.place)
         for layer, held in retriever._held.items():
             count = len(retriever.summaries(layer).row)
             assert set(range(count - 3, count)) <= set(held.rows)
@@ -191,7 +197,7 @@ def test_an_interrupted_ingest_ends_with_the_same_bytes(
     tmp_path: Path, demo_video: Path, model: VideoLLM, tiny: Path, stop_after: int
 ) -> None:
     # A window of 20 blocks, so that what is restored is less than what was stored.
-    method = preset("default", keep=0.5, window=20 * model.shape.tokens)
+    method = preset("default", keep=0.5, window=20 * LAYOUT_TOKENS)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     ingest(whole, demo_video, model, method, tiny)
     with pytest.raises(VideoError, match="breaks off"):
@@ -270,11 +276,11 @@ def test_a_question_sees_a_growing_video_as_it_was_when_asked(
     prompt = model.prompt(INIT, QUESTION)
     prefix = model.encode_prefix(prompt.before)
     with Store.open(tmp_path) as store:
-        known = Retriever(store, [VIDEO_ID], prefix, model.shape, method)
+        known = Retriever(store, [VIDEO_ID], prefix, [model.lay_out(0, 0, FPS)], method)
         stored = list(known.stored)
     ingest(tmp_path, demo_video, model, method, tiny)
     with Store.open(tmp_path) as store:
-        grown = Retriever(store, [VIDEO_ID], prefix, model.shape, method)
+        grown = Retriever(store, [VIDEO_ID], prefix, [model.lay_out(0, 0, FPS)], method)
         assert max(grown.stored) > max(stored)
         # As if the ingest had gone on between the question's beginning and its scans.
         grown.segments, grown.stored = known.segments, stored
@@ -282,4 +288,4 @@ def test_a_question_sees_a_growing_video_as_it_was_when_asked(
             summaries = grown.summaries(layer)
             assert len(summaries) == stored[layer]
             assert set(summaries.segment.tolist()) == {0, 1}
-        model.probe(prompt, grown.choose, grown.position)
+        model.probe(prompt, grown.choose, grown.place)

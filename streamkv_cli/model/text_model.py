@@ -1,0 +1,155 @@
+"""The stock text model, run with contexts of our own.
+
+Built on the extension points transformers documents: a registered attention function, a cache, and
+forward hooks. Families differ in none of it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.models.qwen2.modeling_qwen2 import rotate_half
+
+from streamkv_cli.model.context import KV
+from streamkv_cli.model.context_cache import ContextCache, Placed
+from streamkv_cli.model.device import Placement
+from streamkv_cli.model.layout import Layout
+from streamkv_cli.model.taps import Taps
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Numbers that all of a model's blocks share: L layers, h heads, g KV heads, d head size."""
+
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+
+
+class TextModel:
+    """The text side of a Video-LLM.
+
+    Args:
+        model: the stock transformers model, in eval mode on its device.
+        placement: where and in which type it runs.
+    """
+
+    layout_type: type[Layout] = Layout
+    """How the family numbers the tokens of blocks."""
+
+    def __init__(self, model: Any, placement: Placement) -> None:
+        self.model = model
+        self.placement = placement
+        self.shape = self._shape()
+        self._taps = Taps(self._projections())
+
+    @property
+    def axes(self) -> int:
+        """Axes of the RoPE: 1, or time, height and width."""
+        return self.layout_type.axes
+
+    @property
+    def longest_context(self) -> int:
+        """Positions the language model was made for."""
+        return int(self.model.config.get_text_config().max_position_embeddings)
+
+    def rotate(self, keys: Tensor, positions: Tensor) -> Tensor:
+        """RoPE as the text model applies it, to keys [1, g, n, d] at positions [axes, n]."""
+        cos, sin = self._language_model().rotary_emb(keys, self._position_ids(positions))
+        cos, sin = (part.unsqueeze(1).to(keys.device) for part in (cos, sin))
+        return keys * cos + rotate_half(keys) * sin
+
+    def _shape(self) -> Shape:
+        """Read the shape off the model's configuration."""
+        text = self.model.config.get_text_config()
+        return Shape(
+            layers=text.num_hidden_layers,
+            heads=text.num_attention_heads,
+            kv_heads=text.num_key_value_heads,
+            head_dim=getattr(text, "head_dim", None)
+            or text.hidden_size // text.num_attention_heads,
+        )
+
+    def _projections(self) -> list[tuple[torch.nn.Module, torch.nn.Module]]:
+        """Modules whose outputs are pre-RoPE queries and keys, layer by layer.
+
+        Where a family normalises them, that is after its norms: RoPE is applied to those.
+        """
+        found = []
+        for layer in self._language_model().layers:
+            attention = layer.self_attn
+            normed = hasattr(attention, "k_norm")
+            names = ("q_norm", "k_norm") if normed else ("q_proj", "k_proj")
+            found.append((getattr(attention, names[0]), getattr(attention, names[1])))
+        return found
+
+    def _language_model(self) -> Any:
+        """The text model without its head."""
+        return self.model.model.language_model
+
+    def _run(
+        self,
+        embeds: Tensor,
+        provide: Callable[[int], Placed],
+        positions: Tensor,
+        *,
+        captured: list[KV] | None = None,
+        keep: int | None = None,
+        **extra: Any,
+    ) -> Tensor:
+        """One forward through the text model; `captured` gets pre-RoPE keys and values a layer."""
+        output = self._language_model()(
+            inputs_embeds=embeds,
+            position_ids=self._position_ids(positions),
+            past_key_values=self._cache(provide, 0, captured, keep),
+            use_cache=True,
+            **extra,
+        )
+        return output.last_hidden_state
+
+    def _cache(
+        self,
+        provide: Callable[[int], Placed],
+        room: int,
+        captured: list[KV] | None = None,
+        keep: int | None = None,
+    ) -> ContextCache:
+        if captured is None:
+            return ContextCache(provide, self.rotate, self.shape.layers, room)
+        taps, size, capture = self._taps, self.shape.head_dim, captured.append
+
+        class Capturing(ContextCache):
+            """Also keeps the new tokens' pre-RoPE keys and values."""
+
+            def update(
+                self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any
+            ) -> tuple[Tensor, Tensor]:
+                keys = taps.keys(size)[:, :keep].unsqueeze(0)
+                capture((keys, value_states[:, :, :keep]))
+                return super().update(key_states, value_states, layer_idx)
+
+        return Capturing(provide, self.rotate, self.shape.layers, room)
+
+    def _nothing(self, _: int) -> Placed:
+        shape = (1, self.shape.kv_heads, 0, self.shape.head_dim)
+        empty = torch.empty(shape, dtype=self.placement.dtype, device=self.placement.device)
+        return empty, empty, torch.empty((self.axes, 0), dtype=torch.long)
+
+    def _words(self, start: int, count: int) -> Tensor:
+        """[axes, n] positions of words from `start` on."""
+        return torch.arange(start, start + count).expand(self.axes, -1)
+
+    def _position_ids(self, positions: Tensor) -> Tensor:
+        """Positions [axes, n] as transformers wants them: [1, n], or [3, 1, n] for M-RoPE."""
+        positions = positions.to(self.placement.device)
+        return positions if len(positions) == 1 else positions.unsqueeze(1)
+
+    def _ids(self, ids: Sequence[int]) -> Tensor:
+        return torch.tensor([list(ids)], dtype=torch.long, device=self.placement.device)
+
+    def _embed(self, ids: Sequence[int]) -> Tensor:
+        embeds: Tensor = self.model.get_input_embeddings()(self._ids(ids))
+        return embeds
