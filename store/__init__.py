@@ -5,7 +5,7 @@ docs/store-format.md.
 """
 
 from store.blocks import IOCount
-from store.codec import CODECS, codec_of
+from store.codec import CODECS, Codec, codec_of
 from store.errors import StoreDamaged, StoreDiskError, StoreError, StoreMissing, StoreRefused
 from store.geometry import Geometry
 from store.migrate import Migrated, migrate
@@ -19,6 +19,7 @@ __all__ = [
     "CODECS",
     "BlockRef",
     "BlockSpan",
+    "Codec",
     "Geometry",
     "IOCount",
     "LayerBlocks",

@@ -133,7 +133,7 @@ class Quantized:
         n, tables, at = len(packed), [], 0
         for shape in self._tables(geometry):
             end = at + 2 * _product(shape)
-            table = packed[:, at:end].contiguous().view(torch.float16)
+            table = packed[:, at:end].reshape(-1).view(torch.float16)
             tables.append(table.reshape(n, *shape))
             at = end
         key_zero, key_step, value_zero, value_step = tables

@@ -113,6 +113,14 @@ def ingest(
             rich_help_panel=_METHOD,
         ),
     ] = None,
+    kv_dtype: Annotated[
+        Literal["raw", "bf16", "int8", "int4"] | None,
+        typer.Option(
+            help="KV on disk: raw as computed, or in fewer bits.",
+            rich_help_panel=_METHOD,
+            show_default="raw, or as begun",
+        ),
+    ] = None,
     init_prompt: Annotated[
         str | None,
         typer.Option(
@@ -153,6 +161,7 @@ def ingest(
             guidance_prompt=_prompt(guidance_prompt, "GUIDANCE_PROMPT"),
             decoder=decoder,
             skip_damaged=skip_damaged,
+            codec=kv_dtype,
         ),
         on_load=lambda: console.detail(f"loading {checkpoint.source}"),
     )

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from store import LayerBlocks
+from store import Codec, Geometry, LayerBlocks
+from streamkv_cli.errors import ModelError
 from streamkv_cli.method.presets import Method
 from streamkv_cli.method.scoring import block_keys, block_scores
 from streamkv_cli.method.segmenter import Segment, summary_features
@@ -21,7 +22,8 @@ class Compressed:
     """A segment as it goes to the store.
 
     Attributes:
-        layers: per layer, the kept blocks on the CPU, the summary block last.
+        layers: per layer, the kept blocks on the CPU as the codec writes them, the summary block
+            last.
         summary: whether there is a summary block.
         seen: blocks before compression in all layers, without the summary block.
         kept: blocks kept in all layers, without the summary block.
@@ -42,11 +44,17 @@ def compress_segment(
     method: Method,
     window: Window,
     guidance: Sequence[int],
+    codec: Codec,
+    geometry: Geometry,
 ) -> Compressed:
     """Encode `[segment | summary block | guidance prompt]` after the window; keep K_l blocks.
 
     Without a guidance prompt (`keep` 1) every block is kept. What is kept, the summary block
-    included, also becomes the newest part of the window.
+    included, also becomes the newest part of the window: as it will be read back, not as it was
+    computed, so that an interrupted ingest restores it exactly.
+
+    Raises:
+        ModelError: the codec cannot write what the model computed.
     """
     features = segment.features
     frames = len(features)
@@ -65,8 +73,9 @@ def compress_segment(
     for layer, rows in enumerate(kept):
         rows = [*rows, frames] if summary else rows
         chosen = encoded.blocks[layer][rows]
-        window.add(layer, chosen, [skips[row] for row in rows])
-        layers.append(LayerBlocks(rows, chosen.cpu(), keys[layer][rows].cpu()))
+        packed = _encoded(codec, chosen, segment)
+        window.add(layer, codec.decode(packed, geometry), [skips[row] for row in rows])
+        layers.append(LayerBlocks(rows, packed.cpu(), keys[layer][rows].cpu()))
     return Compressed(layers, summary, frames * len(kept), sum(map(len, kept)), skips)
 
 
@@ -74,6 +83,17 @@ def _summary_heading(segment: Segment, model: VideoLLM) -> Sequence[int]:
     """Words before a summary block: those of the middle of its segment, from begin to end."""
     first, last = segment.pieces[0], segment.pieces[-1]
     return model.heading(first.start, last.end, (first.number + last.number) // 2)
+
+
+def _encoded(codec: Codec, blocks: Tensor, segment: Segment) -> Tensor:
+    try:
+        return codec.encode(blocks)
+    except ValueError as error:
+        raise ModelError(
+            f"the KV of segment {segment.number} ({segment.pieces[0].start:.1f} s on) cannot be "
+            f"written: {error}",
+            "compute with --dtype bfloat16 or float32; --kv-dtype raw takes what comes",
+        ) from None
 
 
 def _all(frames: int, layers: int) -> list[list[int]]:

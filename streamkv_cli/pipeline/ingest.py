@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from store import BlockSpan, SegmentRecord, Store, VideoRecord, VideoWriter
+from store import BlockSpan, SegmentRecord, Store, VideoRecord, VideoWriter, codec_of
 from streamkv_cli.errors import VideoError
 from streamkv_cli.method.presets import Method
 from streamkv_cli.method.segmenter import Segment, Segmenter
@@ -135,6 +135,7 @@ def ingest_video(
         StoreError: as `VideoWriter.commit`.
     """
     progress = Progress(duration=duration, resumed=resume.segments)
+    codec = codec_of(record)
     with progress.timed("total"):
         prefix = model.encode_prefix(model.prompt(init_prompt, "?").before)
         window = Window(prefix, method.window, layout)
@@ -154,7 +155,9 @@ def ingest_video(
 
             def finish(segment: Segment, following: Frame | None) -> None:
                 with progress.timed("language model"):
-                    compressed = compress_segment(segment, model, layout, method, window, guidance)
+                    compressed = compress_segment(
+                        segment, model, layout, method, window, guidance, codec, record.geometry
+                    )
                 progress.segments += 1
                 progress.blocks_seen += compressed.seen
                 progress.blocks_kept += compressed.kept

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from streamkv_cli.method.presets import Method
     from streamkv_cli.model.checkpoint import Checkpoint
 
-MODEL_FIELDS = ("family", "weights", "tokenizer", "rope", "dtype", "init_prompt", "codec")
+MODEL_FIELDS = ("family", "weights", "tokenizer", "rope", "dtype", "init_prompt")
 """What has to agree between a memory and the model that reads it."""
 
 _WORDS = {
@@ -21,6 +21,7 @@ _WORDS = {
     "rope": "RoPE settings",
     "fps": "frames a second",
     "keep": "kept fraction",
+    "codec": "--kv-dtype",
 }
 
 
@@ -38,16 +39,16 @@ def model_profile(checkpoint: "Checkpoint", dtype: str, init_prompt: str) -> dic
         "rope": rope,
         "dtype": dtype,
         "init_prompt": init_prompt,
-        "codec": "raw",
     }
 
 
 def ingest_profile(
-    model: Mapping[str, Any], method: "Method", fps: float, guidance_prompt: str
+    model: Mapping[str, Any], method: "Method", fps: float, guidance_prompt: str, codec: str
 ) -> dict[str, Any]:
     """A whole profile: the model's part and everything the ingest decided."""
     return {
         **model,
+        "codec": codec,
         "fps": fps,
         "guidance_prompt": guidance_prompt,
         "threshold": method.threshold,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import xxhash
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Decoder = Literal["auto", "decord", "pyav"]
 
+DEFAULT_CODEC = "raw"
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -33,6 +35,8 @@ class Settings:
         decoder: who decodes; "auto" lets the program choose.
         skip_damaged: pass over pictures that cannot be decoded.
         init_prompt, guidance_prompt: the words before and behind each segment.
+        codec: how blocks are written, a name of `store.CODECS`; None goes on as a video was begun,
+            and begins with DEFAULT_CODEC.
     """
 
     method: "Method"
@@ -41,6 +45,7 @@ class Settings:
     guidance_prompt: str
     decoder: Decoder = "auto"
     skip_damaged: bool = False
+    codec: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,12 +86,24 @@ class IngestSession:
         self._settings = settings
         self._on_load = on_load
         self._model: VideoLLM | None = None
-        self._profile = ingest_profile(
-            model_profile(checkpoint, placement.dtype_name, settings.init_prompt),
+
+    def _profile(self, codec: str) -> dict[str, Any]:
+        settings = self._settings
+        return ingest_profile(
+            model_profile(self._checkpoint, self._placement.dtype_name, settings.init_prompt),
             settings.method,
             settings.fps,
             settings.guidance_prompt,
+            codec,
         )
+
+    def _codec(self, begun: VideoRecord | None) -> str:
+        """What blocks are written as; bf16 of a bfloat16 model is raw under another name."""
+        if self._settings.codec is None and begun is not None:
+            return begun.codec
+        name = self._settings.codec or DEFAULT_CODEC
+        same = name == "bf16" and self._placement.dtype_name == "bfloat16"
+        return "raw" if same else name
 
     def ingest(
         self,
@@ -112,8 +129,9 @@ class IngestSession:
         place = locate(source)
         identity = identify(place)
         found = _known(store, identity)
+        profile = self._profile(self._codec(found[0] if found else None))
         if found is not None:
-            self._refuse_other_settings(found[0])
+            _refuse_other_settings(found[0], profile)
             if found[1].complete:
                 return Outcome(*found)
         resume = resume_point(store, identity[:16] if found else None)
@@ -131,7 +149,7 @@ class IngestSession:
             layout = model.lay_out(reader.info.width, reader.info.height, settings.fps)
             progress = ingest_video(
                 reader,
-                self._record(place, identity, model, layout, duration),
+                self._record(place, identity, model, layout, duration, profile),
                 store,
                 model,
                 layout,
@@ -146,13 +164,6 @@ class IngestSession:
         done = _known(store, identity)
         assert done is not None
         return Outcome(*done, progress, reader.decode_seconds)
-
-    def _refuse_other_settings(self, record: VideoRecord) -> None:
-        if difference := first_difference(record.profile, self._profile):
-            raise StoreRefused(
-                f"{record.name} is in the store with other settings: {difference}",
-                f"remove it first (streamkv rm {record.video_id[:8]}), or use another --store",
-            )
 
     def _loaded(self) -> "VideoLLM":
         if self._model is None:
@@ -169,6 +180,7 @@ class IngestSession:
         model: "VideoLLM",
         layout: "Layout",
         duration: float | None,
+        profile: dict[str, Any],
     ) -> VideoRecord:
         shape = model.shape
         return VideoRecord(
@@ -176,7 +188,7 @@ class IngestSession:
             name=place.name if place.live else Path(place.address).name,
             source=place.name if place.live else str(Path(place.address).resolve()),
             fingerprint=identity,
-            profile=self._profile,
+            profile=profile,
             geometry=Geometry(
                 shape.layers,
                 shape.kv_heads,
@@ -192,6 +204,15 @@ class IngestSession:
                 "duration": duration,
                 **note_layout(layout),
             },
+            codec=profile["codec"],
+        )
+
+
+def _refuse_other_settings(record: VideoRecord, profile: dict[str, Any]) -> None:
+    if difference := first_difference(record.profile, profile):
+        raise StoreRefused(
+            f"{record.name} is in the store with other settings: {difference}",
+            f"remove it first (streamkv rm {record.video_id[:8]}), or use another --store",
         )
 
 

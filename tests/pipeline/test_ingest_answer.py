@@ -38,7 +38,7 @@ def model(tiny: Path) -> VideoLLM:
     return load_model(find_checkpoint(str(tiny)), choose_placement("cpu"))
 
 
-def record_of(model: VideoLLM, method: Method, tiny: Path) -> VideoRecord:
+def record_of(model: VideoLLM, method: Method, tiny: Path, codec: str = "raw") -> VideoRecord:
     shape = model.shape
     checkpoint = find_checkpoint(str(tiny))
     return VideoRecord(
@@ -46,15 +46,22 @@ def record_of(model: VideoLLM, method: Method, tiny: Path) -> VideoRecord:
         "scenes.mp4",
         "scenes.mp4",
         VIDEO_ID,
-        ingest_profile(model_profile(checkpoint, "float32", INIT), method, FPS, GUIDANCE),
+        ingest_profile(model_profile(checkpoint, "float32", INIT), method, FPS, GUIDANCE, codec),
         Geometry(shape.layers, shape.kv_heads, LAYOUT_TOKENS, shape.head_dim, "float32"),
         "2026-01-01T00:00:00+00:00",
         {},
+        codec,
     )
 
 
 def ingest(
-    path: Path, video: Path, model: VideoLLM, method: Method, tiny: Path, stop_after: int = 10**9
+    path: Path,
+    video: Path,
+    model: VideoLLM,
+    method: Method,
+    tiny: Path,
+    stop_after: int = 10**9,
+    codec: str = "raw",
 ) -> Progress:
     """Ingest, going on where an earlier call stopped; `stop_after` frames the decoder breaks."""
     with Store.open(path, create=True) as store:
@@ -64,7 +71,7 @@ def ingest(
         with open_video(video, fps=FPS, start=start, decoder="pyav") as reader:
             return ingest_video(
                 _Breaking(reader, stop_after),  # type: ignore[arg-type]
-                record_of(model, method, tiny),
+                record_of(model, method, tiny, codec),
                 store,
                 model,
                 model.lay_out(0, 0, FPS),
@@ -192,20 +199,22 @@ def test_every_preset_ingests_and_answers(
     assert len(answer.budgets) == model.shape.layers
 
 
-@pytest.mark.parametrize("stop_after", [3, 21, 33, 47])
+@pytest.mark.parametrize(
+    ("stop_after", "codec"), [(3, "raw"), (21, "raw"), (33, "int4"), (40, "bf16"), (47, "int8")]
+)
 def test_an_interrupted_ingest_ends_with_the_same_bytes(
-    tmp_path: Path, demo_video: Path, model: VideoLLM, tiny: Path, stop_after: int
+    tmp_path: Path, demo_video: Path, model: VideoLLM, tiny: Path, stop_after: int, codec: str
 ) -> None:
     # A window of 20 blocks, so that what is restored is less than what was stored.
     method = preset("default", keep=0.5, window=20 * LAYOUT_TOKENS)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    ingest(whole, demo_video, model, method, tiny)
+    ingest(whole, demo_video, model, method, tiny, codec=codec)
     with pytest.raises(VideoError, match="breaks off"):
-        ingest(broken, demo_video, model, method, tiny, stop_after)
+        ingest(broken, demo_video, model, method, tiny, stop_after, codec)
     partial = segment_files(broken)
     in_batches = stop_after // 8 * 8  # frames of a batch that never filled are not encoded
     assert len(partial) == max(0, (in_batches - 1) // 8)
-    progress = ingest(broken, demo_video, model, method, tiny)
+    progress = ingest(broken, demo_video, model, method, tiny, codec=codec)
     assert progress.resumed == len(partial)
     expected = segment_files(whole)
     resumed = segment_files(broken)
