@@ -10,7 +10,8 @@ from store.errors import StoreDamaged, StoreDiskError, StoreError, StoreMissing,
 from store.geometry import Geometry
 from store.migrate import Migrated, migrate
 from store.rebuild import Rebuilt, rebuild
-from store.records import BlockSpan, SegmentRecord, VideoRecord, VideoState
+from store.records import BlockSpan, SegmentRecord, VideoRecord
+from store.state import Gap, VideoState, find_gaps
 from store.store import Store
 from store.summaries import BlockRef, LayerSummaries
 from store.writer import LayerBlocks, VideoWriter
@@ -20,6 +21,7 @@ __all__ = [
     "BlockRef",
     "BlockSpan",
     "Codec",
+    "Gap",
     "Geometry",
     "IOCount",
     "LayerBlocks",
@@ -37,6 +39,7 @@ __all__ = [
     "VideoState",
     "VideoWriter",
     "codec_of",
+    "find_gaps",
     "migrate",
     "rebuild",
 ]

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import xxhash
 
+from store.codec import codec_of
 from store.disk import read_into
 from store.errors import StoreDamaged, disk_errors
-from store.segment_file import REMEDY, file_name
+from store.segment_file import REMEDY, SegmentHead, file_name
 from store.summaries import BlockRef
 
 
@@ -66,6 +67,34 @@ def fill(
                     _read_run(fd, parts, run, refs, count, names)
             finally:
                 os.close(fd)
+
+
+def verify_rows(path: Path, head: SegmentHead) -> int:
+    """Read every block of a segment file, one at a time, and compare it with the head's checksums.
+
+    Returns:
+        The bytes read.
+
+    Raises:
+        StoreDamaged: naming the first block that is not as written.
+        StoreDiskError: the file cannot be read.
+    """
+    size, read = codec_of(head.video).block_bytes(head.video.geometry), 0
+    buffer = memoryview(bytearray(size))
+    names = {head.video.video_id: head.video.name}
+    with disk_errors(path), open(path, "rb", buffering=0) as file:
+        for layer, table in enumerate(head.tables):
+            for row, checksum in enumerate(table.checksums):
+                at = head.layout.kv[layer] + row * size
+                place = (layer, head.segment.number, row, int(table.blocks[row]), at, size)
+                ref = BlockRef(head.video.video_id, *place, int(checksum))
+                got = read_into(file.fileno(), [buffer], at)
+                read += got
+                if got < size:
+                    raise _damaged(ref, names, "its file is cut short")
+                if xxhash.xxh3_64_intdigest(buffer) != ref.checksum:
+                    raise _damaged(ref, names, "checksum mismatch")
+    return read
 
 
 def _read_run(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,6 @@ from store.layout import LayerTable
 from store.records import (
     SegmentRecord,
     VideoRecord,
-    VideoState,
     canonical_json,
     segment_from_json,
     segment_to_json,
@@ -29,6 +28,7 @@ from store.records import (
     video_to_json,
 )
 from store.segment_file import SegmentHead
+from store.state import VideoState, state_from_json, state_to_json
 
 FORMAT_KEY = b"format"  # in `meta`; its value is the number in decimal digits
 SUMMARY_MAGIC = b"SKS1"
@@ -84,7 +84,7 @@ def unseal(key: bytes | memoryview, value: bytes | memoryview) -> memoryview:
 
 def video_value(video: VideoRecord, state: VideoState) -> bytes:
     """Value in `videos`."""
-    body = {"record": video_to_json(video), "state": asdict(state)}
+    body = {"record": video_to_json(video), "state": state_to_json(state)}
     return seal(video_key(video.video_id), canonical_json(body).encode("ascii"))
 
 
@@ -94,7 +94,7 @@ def read_video(
     """Record and state out of an entry of `videos`; ValueError where damaged."""
     fields = _json(key, value)
     try:
-        return video_from_json(fields["record"]), VideoState(**fields["state"])
+        return video_from_json(fields["record"]), state_from_json(fields["state"])
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a video entry: {error}") from error
 

@@ -6,7 +6,8 @@ from store import entries
 from store.errors import StoreDamaged, StoreMissing
 from store.index import Snapshot
 from store.index_check import REBUILD
-from store.records import SegmentRecord, VideoRecord, VideoState, check_video_id
+from store.records import SegmentRecord, VideoRecord, check_video_id
+from store.state import VideoState
 
 
 def find_video(snapshot: Snapshot, video_id: str) -> tuple[VideoRecord, VideoState]:

@@ -5,6 +5,7 @@ A file without an index entry was never seen by a reader, or was already removed
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from store.disk import sync_folder
 from store.lock import LOCK_NAME, is_held
 from store.records import check_video_id
 from store.segment_file import SUFFIX, TEMPORARY, file_number
+from store.state import NOTHING_YET, VideoState
+
+REMOVED = "removed"
+SET_ASIDE = ".damaged"
 
 
 def video_folders(videos: Path) -> list[Path]:
@@ -19,41 +24,69 @@ def video_folders(videos: Path) -> list[Path]:
     return sorted(entry for entry in videos.iterdir() if _is_video(entry))
 
 
-def clear(folder: Path, segments: int) -> list[Path]:
-    """Delete what is no part of the first `segments` segments of a video; its lock is held.
+def clear(folder: Path, state: VideoState, *, rescued: bool = True) -> list[Path]:
+    """Delete what is no part of a video in this state; its lock is held.
+
+    Args:
+        rescued: delete what a repair set aside, too.
 
     Returns:
         What was deleted.
     """
-    stale = [entry for entry in folder.iterdir() if _stale(entry.name, segments)]
+    stale = [entry for entry in folder.iterdir() if _stale(entry.name, state)]
+    if not rescued:
+        stale = [entry for entry in stale if not entry.name.endswith(SET_ASIDE)]
     for path in stale:
         path.unlink(missing_ok=True)
     if stale:
         sync_folder(folder)
+    # The note of a removal goes last: while a file is left, so is the reason not to index it.
+    note = folder / REMOVED
+    if note.exists():
+        note.unlink(missing_ok=True)
+        stale.append(note)
     return stale
 
 
-def find_orphans(videos: Path, known: Mapping[str, int]) -> list[Path]:
+def note_removal(folder: Path) -> None:
+    """Say in a video's folder that its files are being removed: no rebuild takes them back."""
+    os.close(os.open(folder / REMOVED, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
+    sync_folder(folder)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged segment file so that it is out of the way, its whole blocks not lost."""
+    aside = path.with_name(path.name + SET_ASIDE)
+    os.replace(path, aside)
+    sync_folder(path.parent)
+    return aside
+
+
+def find_orphans(videos: Path, known: Mapping[str, VideoState]) -> list[Path]:
     """Orphan files in the folders of all videos, those with a living writer left out.
 
     Args:
         videos: the folder that holds the videos' folders.
-        known: how many segments each indexed video has.
+        known: the state of each indexed video.
     """
     found: list[Path] = []
     for folder in video_folders(videos):
         if is_held(folder / LOCK_NAME):
             continue
-        segments = known.get(folder.name, 0)
-        found += sorted(entry for entry in folder.iterdir() if _stale(entry.name, segments))
-        if segments == 0 and (folder / LOCK_NAME).exists():
+        state = known.get(folder.name, NOTHING_YET)
+        found += sorted(e for e in folder.iterdir() if e.name == REMOVED or _stale(e.name, state))
+        if not state.held and (folder / LOCK_NAME).exists():
             found.append(folder / LOCK_NAME)  # of a writer that was killed before its first segment
+        if not state.held and not any(folder.iterdir()):
+            found.append(folder)
     return found
 
 
-def _stale(name: str, segments: int) -> bool:
+def _stale(name: str, state: VideoState) -> bool:
     number = file_number(name)
-    return _is_temporary(name) if number is None else number >= segments
+    if number is None:
+        return name.endswith((SUFFIX + TEMPORARY, SUFFIX + SET_ASIDE))
+    return not state.holds(number)
 
 
 def _is_video(folder: Path) -> bool:
@@ -62,7 +95,3 @@ def _is_video(folder: Path) -> bool:
     except ValueError:
         return False  # a folder that is none of ours
     return folder.is_dir()
-
-
-def _is_temporary(name: str) -> bool:
-    return name.endswith(SUFFIX + TEMPORARY)

@@ -5,35 +5,65 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from store.blocks import verify_rows
 from store.disk import sync_folder
 from store.errors import StoreDamaged, disk_errors
 from store.index import FOLDER, Index
-from store.orphans import video_folders
-from store.records import NOTHING_YET, first_difference
+from store.orphans import REMOVED, set_aside, video_folders
+from store.records import SegmentRecord, VideoRecord, first_difference
 from store.root import VIDEOS, check_marker, drop_guard, take_guard
 from store.segment_file import REMEDY, SegmentHead, file_name, file_number, read_head
+from store.state import NOTHING_YET, Gap, VideoState
 from store.writer import index_puts
 
 _NEW, _OLD = FOLDER + ".new", FOLDER + ".old"
+Told = Callable[[VideoRecord, int], None]
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A video that a rebuild could not make whole: its gaps, the last one open if it never ended.
+
+    `lost` tells the video whose segments were found damaged from one whose ingest goes on later.
+    """
+
+    video: VideoRecord
+    state: VideoState
+    gaps: tuple[Gap, ...]
+    lost: bool
 
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What a rebuild found: videos and segments indexed, and the damage it had to leave out."""
+    """What a rebuild found: videos and segments indexed, the damage left out, the gaps it left."""
 
     videos: int
     segments: int
     damaged: tuple[StoreDamaged, ...]
+    unfinished: tuple[Unfinished, ...]
 
 
-def rebuild(path: str | os.PathLike[str]) -> Rebuilt:
+def rebuild(
+    path: str | os.PathLike[str],
+    *,
+    read_data: bool = False,
+    dry_run: bool = False,
+    on_segment: Told = lambda _video, _bytes: None,
+) -> Rebuilt:
     """Build the index of the store in `path` anew; the old one is replaced at the end.
 
-    Of each video the segments up to the first damaged or missing one are indexed: what follows a
-    gap would pass for its neighbour. Blocks are not read: each is verified when it is.
+    A segment that is damaged or missing leaves a gap: what lies before and behind it is indexed,
+    and the state says which numbers are lost. A damaged file is set aside under another name.
+
+    Args:
+        read_data: verify every block, too; else only the files' heads.
+        dry_run: find out, change nothing.
+        on_segment: told of each file that was verified, and of its size.
 
     Raises:
         StoreRefused: the store is being written, or of another format.
@@ -44,22 +74,35 @@ def rebuild(path: str | os.PathLike[str]) -> Rebuilt:
         check_marker(root)
         guard = take_guard(root, fcntl.LOCK_EX)
         try:
-            return rebuild_index(root)
+            if dry_run:
+                return _fill(None, root / VIDEOS, read_data, on_segment)
+            return rebuild_index(root, read_data=read_data, on_segment=on_segment)
         finally:
             drop_guard(guard)
 
 
-def rebuild_index(root: Path) -> Rebuilt:
+def rebuild_index(
+    root: Path, *, read_data: bool = False, on_segment: Told = lambda _video, _bytes: None
+) -> Rebuilt:
     """The same, for who holds the store's guard already."""
     shutil.rmtree(root / _NEW, ignore_errors=True)
-    index = Index(root / _NEW, write=True, create=True)
-    try:
-        result = _fill(index, root / VIDEOS)
-    finally:
-        index.close()
+    with _new_index(root / _NEW) as index:
+        result = _fill(index, root / VIDEOS, read_data, on_segment)
     sync_folder(root / _NEW)
     _swap(root)
+    for damage in result.damaged:
+        if damage.video is not None and damage.segment is not None:
+            set_aside(root / VIDEOS / damage.video / file_name(damage.segment))
     return result
+
+
+@contextmanager
+def _new_index(folder: Path) -> Iterator[Index]:
+    index = Index(folder, write=True, create=True)
+    try:
+        yield index
+    finally:
+        index.close()
 
 
 def _swap(root: Path) -> None:
@@ -72,46 +115,92 @@ def _swap(root: Path) -> None:
     shutil.rmtree(root / _OLD, ignore_errors=True)
 
 
-def _fill(index: Index, videos: Path) -> Rebuilt:
-    count, segments, damaged = 0, 0, []
+def _fill(
+    index: Index | None,
+    videos: Path,
+    read_data: bool,
+    on_segment: Told,
+) -> Rebuilt:
+    count, segments = 0, 0
+    damaged: list[StoreDamaged] = []
+    unfinished: list[Unfinished] = []
     for folder in video_folders(videos):
-        numbers = sorted(
-            n for n in (file_number(e.name) for e in folder.iterdir()) if n is not None
-        )
-        state, first = NOTHING_YET, None
-        for number in numbers:
+        if (folder / REMOVED).exists():
+            continue  # its removal was cut short: prune ends it
+        found = _Found(folder, damaged)
+        for head in found.heads(read_data):
+            on_segment(head.video, head.segment.bytes)
+            if index is not None:
+                index.write(index_puts(head, found.state))
+        count += found.state.held > 0
+        segments += found.state.held
+        if found.video is not None and not found.state.complete:
+            unfinished.append(Unfinished(found.video, found.state, found.gaps(), found.lost))
+    return Rebuilt(count, segments, tuple(damaged), tuple(unfinished))
+
+
+class _Found:
+    """What is good in the folder of one video, one segment after the other."""
+
+    def __init__(self, folder: Path, damaged: list[StoreDamaged]) -> None:
+        self.folder = folder
+        self.damaged = damaged
+        self.video: VideoRecord | None = None
+        self.state = NOTHING_YET
+        self.lost = False
+        self._last: SegmentRecord | None = None
+        self._gaps: list[Gap] = []
+
+    def heads(self, read_data: bool) -> Iterator[SegmentHead]:
+        """Each good segment file's head, `state` being the video's state with it."""
+        names = (entry.name for entry in self.folder.iterdir())
+        for number in sorted(n for n in map(file_number, names) if n is not None):
+            path = self.folder / file_name(number)
             try:
-                head = read_head(folder / file_name(number))
-                _check_place(head, folder.name, number, state.segments, first)
+                head = read_head(path)
+                self._check_place(head, number)
+                if read_data:
+                    verify_rows(path, head)
             except StoreDamaged as error:
-                damaged.append(error)
-                break
-            first = first or head
-            state = state.after(head.segment)
-            index.write(index_puts(head, state))
-        count += state.segments > 0
-        segments += state.segments
-    return Rebuilt(count, segments, tuple(damaged))
+                self.damaged.append(error)
+                self.lost = True
+                continue
+            self._take(head)
+            yield head
 
+    def gaps(self) -> tuple[Gap, ...]:
+        """The numbers and seconds that are lost; the last gap is open where no end was found."""
+        if self.state.ended or self._last is None:
+            return tuple(self._gaps)
+        return (*self._gaps, Gap(self.state.segments, None, self._last.end, None))
 
-def _check_place(
-    head: SegmentHead, video_id: str, number: int, expected: int, first: SegmentHead | None
-) -> None:
-    """A whole file in the wrong place, or of another ingest, does not belong."""
-    why = ""
-    if head.video.video_id != video_id or head.segment.number != number:
-        why = f"it is segment {head.segment.number} of video {head.video.video_id}"
-    elif number != expected:
-        why = f"segment {expected} before it is missing"
-    elif first is not None and head.video != first.video:
-        difference = first_difference(first.video, head.video) or "its record differs"
-        why = f"it is of another ingest: {difference}"
-    elif first is not None and head.segment.number and head.segment.start < first.segment.start:
-        why = "it starts before the video does"
-    if why:
-        raise StoreDamaged(
-            f"segment file {video_id}/{file_name(number)}: {why}",
-            REMEDY,
-            video=video_id,
-            segment=number,
-        )
+    def _take(self, head: SegmentHead) -> None:
+        segment = head.segment
+        expected = self.state.segments
+        if segment.number > expected:
+            start = self._last.end if self._last else 0.0
+            self._gaps.append(Gap(expected, segment.number - 1, start, segment.start))
+            self.lost = True
+        self.video = self.video or head.video
+        self.state = self.state.after(segment)
+        self._last = replace(segment, spans=())
+
+    def _check_place(self, head: SegmentHead, number: int) -> None:
+        """A whole file in the wrong place, or of another ingest, does not belong."""
+        why, segment = "", head.segment
+        if head.video.video_id != self.folder.name or segment.number != number:
+            why = f"it is segment {segment.number} of video {head.video.video_id}"
+        elif self.video is not None and head.video != self.video:
+            difference = first_difference(self.video, head.video) or "its record differs"
+            why = f"it is of another ingest: {difference}"
+        elif self._last is not None and segment.start < self._last.start:
+            why = f"it starts before segment {self._last.number} does"
+        elif self.state.ended:
+            why = f"segment {self.state.segments - 1} before it is the video's last"
+        if why:
+            raise StoreDamaged(
+                f"segment file {self.folder.name}/{file_name(number)}: {why}",
+                REMEDY,
+                video=self.folder.name,
+                segment=number,
+            )

@@ -71,32 +71,6 @@ class VideoRecord:
 
 
 @dataclass(frozen=True)
-class VideoState:
-    """How far a video has come: `bytes` of segment files, times in seconds, frames ingested."""
-
-    complete: bool
-    segments: int
-    bytes: int
-    start: float
-    end: float
-    frames: int
-
-    def after(self, segment: SegmentRecord) -> VideoState:
-        """The state once `segment` follows."""
-        return VideoState(
-            complete=segment.final,
-            segments=self.segments + 1,
-            bytes=self.bytes + segment.bytes,
-            start=segment.start if self.segments == 0 else self.start,
-            end=segment.end,
-            frames=self.frames + segment.frames,
-        )
-
-
-NOTHING_YET = VideoState(complete=False, segments=0, bytes=0, start=0.0, end=0.0, frames=0)
-
-
-@dataclass(frozen=True)
 class SegmentRecord:
     """One segment of a video.
 

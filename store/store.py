@@ -18,12 +18,10 @@ from store.index import FOLDER, Delete, Index
 from store.index_check import REBUILD
 from store.lock import LOCK_NAME, FileLock
 from store.lookup import find_segment, find_video, read_segment, read_video
-from store.orphans import clear, find_orphans
+from store.orphans import clear, find_orphans, note_removal
 from store.records import (
-    NOTHING_YET,
     SegmentRecord,
     VideoRecord,
-    VideoState,
     check_video_id,
     first_difference,
     video_from_json,
@@ -39,6 +37,7 @@ from store.root import (
     refuse_old,
     take_guard,
 )
+from store.state import NOTHING_YET, VideoState
 from store.summaries import BlockRef, LayerSummaries, read_layer
 from store.writer import VideoWriter, refuse_difference
 
@@ -135,9 +134,9 @@ class Store:
                 read_segment(video, key, value)
                 for key, value in snapshot.scan("segments", entries.video_key(video_id))
             ]
-        if [segment.number for segment in found] != list(range(state.segments)):
+        if not state.agrees([segment.number for segment in found]):
             raise StoreDamaged(
-                f"the index has {len(found)} of {state.segments} segments of video {video.name}",
+                f"the index has {len(found)} of {state.held} segments of video {video.name}",
                 REBUILD,
                 video=video_id,
             )
@@ -229,7 +228,7 @@ class Store:
                 difference = first_difference(stored, plain)
                 if difference:
                     raise refuse_difference(stored.name, difference)
-                clear(folder, state.segments)
+                clear(folder, state, rescued=False)
             except BaseException:
                 lock.release()
                 raise
@@ -252,7 +251,9 @@ class Store:
             try:
                 self._index.write(deletes=self._keys_of(video))
                 self._records.pop(video_id, None)
-                clear(folder, 0)
+                with suppress(OSError):  # a full disk shall not keep us from making room
+                    note_removal(folder)
+                clear(folder, NOTHING_YET)
             finally:
                 lock.release()
             with suppress(OSError):  # a stranger's file in it, or a new writer: leave it
@@ -261,15 +262,15 @@ class Store:
 
     def orphans(self) -> list[Path]:
         """Files no video needs: leftovers of killed writers and interrupted removals."""
-        known = {video.video_id: state.segments for video, state in self.videos()}
+        known = {video.video_id: state for video, state in self.videos()}
         with disk_errors(self.path):
             return find_orphans(self.path / VIDEOS, known)
 
     def prune(self) -> list[Path]:
         """Delete the orphans, those of living writers left alone; returns what was deleted."""
         self._need_write()
-        deleted: list[Path] = []
-        for folder in sorted({path.parent for path in self.orphans()}):
+        orphans = self.orphans()
+        for folder in sorted({path if path.is_dir() else path.parent for path in orphans}):
             with disk_errors(folder):
                 try:
                     lock = self._lock(folder, folder.name)
@@ -278,12 +279,12 @@ class Store:
                 try:
                     # What is an orphan is asked again: a writer may have come and gone.
                     states = {video.video_id: state for video, state in self.videos()}
-                    deleted += clear(folder, states.get(folder.name, NOTHING_YET).segments)
+                    clear(folder, states.get(folder.name, NOTHING_YET))
                 finally:
                     lock.release()
                 with suppress(OSError):  # not empty, as a rule
                     folder.rmdir()
-        return deleted
+        return [path for path in orphans if not os.path.lexists(path)]
 
     def _keys_of(self, video: VideoRecord) -> list[Delete]:
         key = entries.video_key(video.video_id)

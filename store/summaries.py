@@ -18,7 +18,8 @@ from store.errors import StoreDamaged
 from store.geometry import Geometry
 from store.index import Snapshot
 from store.index_check import REBUILD
-from store.records import VideoRecord, VideoState
+from store.records import VideoRecord
+from store.state import VideoState
 
 if TYPE_CHECKING:
     import torch
@@ -113,9 +114,9 @@ def read_layer(
         for key, value in snapshot.scan("summaries", summary_prefix(layer, video.video_id)):
             segment = int.from_bytes(key[-4:], "big")
             found.append((place, segment, _entry(key, value, video, layer, segment)))
-        if len(found) - before != state.segments:
+        if not state.agrees([segment for _, segment, _ in found[before:]]):
             raise StoreDamaged(
-                f"the index has {len(found) - before} of {state.segments} segments in layer "
+                f"the index has {len(found) - before} of {state.held} segments in layer "
                 f"{layer} of video {video.name} ({video.video_id})",
                 REBUILD,
                 video=video.video_id,

@@ -22,10 +22,10 @@ from store.records import (
     BlockSpan,
     SegmentRecord,
     VideoRecord,
-    VideoState,
     check_segment,
 )
 from store.segment_file import SegmentHead, file_name, write_segment
+from store.state import VideoState
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -74,6 +74,7 @@ class VideoWriter:
     Attributes:
         record: the video as stored; on an old video with its first `created` and notes.
         state: how far it has come.
+        left_by: whose process ended while it wrote this video, in words; "" where none did.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class VideoWriter:
         self._folder = folder
         self._lock = lock
         self._stopped = ""
+        self.left_by = str(lock.left_by or "")
 
     def __enter__(self) -> Self:
         """The object itself."""
@@ -102,7 +104,7 @@ class VideoWriter:
     @property
     def next_number(self) -> int:
         """The number the next segment must have."""
-        return self.state.segments
+        return self.state.next_number
 
     def commit(
         self,
@@ -204,8 +206,10 @@ class VideoWriter:
             raise ValueError(f"segment {segment.number} given, {self.next_number} is next")
         if len(segment.kept) != geometry.layers:
             raise ValueError(f"{len(segment.kept)} layers given, the model has {geometry.layers}")
-        if self.state.segments and segment.start < self.state.start:
+        if self.state.holds(0) and segment.start < self.state.start:
             raise ValueError("the segment starts before the video does")
+        if segment.number < self.state.segments and segment.final:
+            raise ValueError("a segment that fills a gap is not the final one")
         check_segment(segment)
 
 

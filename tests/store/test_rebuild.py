@@ -6,7 +6,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from store import Store, StoreDamaged, StoreMissing, StoreRefused, rebuild
+from store import Gap, Store, StoreDamaged, StoreMissing, StoreRefused, find_gaps, rebuild
 from tests.store import samples
 
 
@@ -56,12 +56,71 @@ def test_a_garbled_index_is_replaced(root: Path) -> None:
 def test_damage_is_left_out_and_told(root: Path) -> None:
     samples.flip(samples.segment_path(root, 1), 300)
     result = rebuild(root)
-    assert (result.videos, result.segments) == (2, 3)
+    assert (result.videos, result.segments) == (2, 4)
     [error] = result.damaged
     assert (error.video, error.segment) == (samples.VIDEO, 1)
+    [unfinished] = result.unfinished
+    assert unfinished.gaps == (Gap(1, 1, 8.0, 16.0),)
     with Store.open(root) as store:
-        assert len(store.segments(samples.VIDEO)) == 1
+        assert [segment.number for segment in store.segments(samples.VIDEO)] == [0, 2]
         assert samples.digest(store)
+        assert find_gaps(store.videos()[0][1], store.segments(samples.VIDEO)) == [
+            Gap(1, 1, 8.0, 16.0)
+        ]
+        [aside] = store.orphans()
+        assert aside.name == "00000001.safetensors.damaged"
+
+
+@pytest.mark.parametrize("lost", [[0], [1], [0, 1], [1, 2], [3], [0, 2]])
+def test_a_filled_gap_leaves_no_trace(tmp_path: Path, lost: list[int]) -> None:
+    """Whatever is lost, once it is written again files and index are those of before."""
+    root = samples.fill(tmp_path / "s", 4)
+    files = {path.name: path.read_bytes() for path in (root / "videos").glob("*/*")}
+    index = _entries(root)
+    for number in lost:
+        path = samples.segment_path(root, number)
+        samples.flip(path, path.stat().st_size - 1)
+    assert len(rebuild(root).damaged) == 0  # the heads are whole
+    result = rebuild(root, read_data=True)
+    assert [error.segment for error in result.damaged] == lost
+    with Store.open(root, write=True) as store:
+        [(_, state)] = store.videos()
+        assert not state.complete
+        assert samples.digest(store)
+        with store.writer(samples.record()) as writer:
+            for number in lost:
+                assert writer.next_number == number
+                samples.commit(writer, final=number == 3)
+        assert store.videos()[0][1].complete
+        assert [path.name for path in store.prune()] == [
+            f"{number:08d}.safetensors.damaged" for number in lost
+        ]
+    assert {path.name: path.read_bytes() for path in (root / "videos").glob("*/*")} == files
+    assert _entries(root) == index
+
+
+def test_a_dry_run_changes_nothing(root: Path) -> None:
+    samples.flip(samples.segment_path(root, 1), 300)
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    result = rebuild(root, dry_run=True)
+    assert (result.videos, result.segments, len(result.damaged)) == (2, 4, 1)
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
+
+
+def test_an_unfinished_removal_does_not_come_back(root: Path) -> None:
+    """Killed between the index and the files: the index is lost, and made again."""
+    folder = root / "videos" / samples.VIDEO
+    names = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with Store.open(root, write=True) as store:
+        store.remove(samples.VIDEO)
+    folder.mkdir()
+    for name, data in names.items():
+        (folder / name).write_bytes(data)
+    (folder / "removed").touch()
+    assert rebuild(root).videos == 1
+    with Store.open(root, write=True) as store:
+        assert len(store.prune()) == 4
+        assert not folder.exists()
 
 
 def test_a_gap_and_a_stranger_are_told(root: Path) -> None:
@@ -70,11 +129,14 @@ def test_a_gap_and_a_stranger_are_told(root: Path) -> None:
     own.write_bytes(samples.segment_path(root, 2).read_bytes())
     result = rebuild(root)
     assert [str(error).split("; ")[0] for error in result.damaged] == [
-        f"segment file {samples.VIDEO}/00000002.safetensors: segment 1 before it is missing",
         f"segment file {samples.OTHER}/00000001.safetensors: it is segment 2 of video "
         f"{samples.VIDEO}",
     ]
-    assert (result.videos, result.segments) == (2, 2)
+    assert (result.videos, result.segments) == (2, 3)
+    assert [one.gaps for one in result.unfinished] == [
+        (Gap(1, 1, 8.0, 16.0),),
+        (Gap(1, None, 8.0, None),),
+    ]
 
 
 def test_files_of_two_ingests_are_not_joined(root: Path) -> None:
