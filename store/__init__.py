@@ -5,6 +5,7 @@ docs/store-format.md.
 """
 
 from store.blocks import IOCount
+from store.check import Finding, check
 from store.codec import CODECS, Codec, codec_of
 from store.errors import StoreDamaged, StoreDiskError, StoreError, StoreMissing, StoreRefused
 from store.geometry import Geometry
@@ -21,6 +22,7 @@ __all__ = [
     "BlockRef",
     "BlockSpan",
     "Codec",
+    "Finding",
     "Gap",
     "Geometry",
     "IOCount",
@@ -38,6 +40,7 @@ __all__ = [
     "VideoRecord",
     "VideoState",
     "VideoWriter",
+    "check",
     "codec_of",
     "find_gaps",
     "migrate",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import xxhash
 
+from store.attached import read_attachment
 from store.codec import codec_of
 from store.disk import read_into
 from store.errors import StoreDamaged, disk_errors
@@ -70,7 +71,7 @@ def fill(
 
 
 def verify_rows(path: Path, head: SegmentHead) -> int:
-    """Read every block of a segment file, one at a time, and compare it with the head's checksums.
+    """Read every block and attachment of a segment file, and compare it with its checksum.
 
     Returns:
         The bytes read.
@@ -94,6 +95,8 @@ def verify_rows(path: Path, head: SegmentHead) -> int:
                     raise _damaged(ref, names, "its file is cut short")
                 if xxhash.xxh3_64_intdigest(buffer) != ref.checksum:
                     raise _damaged(ref, names, "checksum mismatch")
+    for name in head.segment.attachments:
+        read += len(read_attachment(path.parent.parent, head.video, head.segment, name))
     return read
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lmdb.verify import VerifyError, verify
 
-from store.errors import StoreDamaged, StoreDiskError, disk_errors
+from store.errors import StoreDamaged, StoreDiskError, StoreRefused, disk_errors
 
 DATA = "data.mdb"
 REBUILD = "rebuild the index from the segment files (streamkv repair)"
@@ -27,20 +27,28 @@ _META = struct.Struct("=IIQQ48s48sQQ")  # magic, version, address, map, two tree
 _MAGIC, _DATA_VERSION = 0xBEEFC0DE, 1
 
 
-def check_index(folder: Path) -> None:
-    """Raise StoreDamaged where LMDB could not safely read the index in `folder`."""
+class IndexBusyError(StoreRefused):
+    """Others changed the index faster than it could be checked."""
+
+
+def check_index(folder: Path, most: int = MOST_WALKED) -> None:
+    """Raise StoreDamaged where LMDB could not safely read the index in `folder`.
+
+    Args:
+        most: bytes; of a larger index the pages are not walked.
+    """
     data = folder / DATA
     for _ in range(_TRIES):
         before, size = check_size(data)
         problem = _order(before)
-        if not problem and size <= MOST_WALKED:
+        if not problem and size <= most:
             problem = _walk(data)
         if not problem:
             return
         if check_size(data)[0] == before:
             raise StoreDamaged(f"the index is damaged ({problem}): {data}", REBUILD)
         # A writer committed meanwhile and may have reused pages under our feet: look again.
-    raise StoreDamaged(f"the index changes too fast to be checked: {data}", "run again")
+    raise IndexBusyError(f"the index changes too fast to be checked: {data}", "run again")
 
 
 def check_size(data: Path) -> tuple[tuple[int, int], int]:

@@ -82,16 +82,19 @@ def _take(path: Path, what: str) -> int:
                 return fd
         except BlockingIOError:
             if time.monotonic() >= give_up:
-                owner = _owner(fd) or "another process"
+                owner = str(_owner(fd) or "another process")
                 os.close(fd)
-                raise StoreRefused(
-                    f"{what} is being written by {owner}", "wait until it ends, or stop it"
-                ) from None
+                raise being_written(what, owner) from None
             time.sleep(0.02)
         except BaseException:
             os.close(fd)
             raise
         os.close(fd)  # its owner deleted it between our open and our lock: try the new one
+
+
+def being_written(what: str, who: str) -> StoreRefused:
+    """Why a lock is not to be had."""
+    return StoreRefused(f"{what} is being written by {who}", "wait until it ends, or stop it")
 
 
 def holder(path: Path) -> str:

@@ -6,7 +6,7 @@ A file without an index entry was never seen by a reader, or was already removed
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 from store.disk import sync_folder
@@ -62,16 +62,19 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
-def find_orphans(videos: Path, known: Mapping[str, VideoState]) -> list[Path]:
+def find_orphans(
+    videos: Path, known: Mapping[str, VideoState], skip: Container[str] = ()
+) -> list[Path]:
     """Orphan files in the folders of all videos, those with a living writer left out.
 
     Args:
         videos: the folder that holds the videos' folders.
         known: the state of each indexed video.
+        skip: ids of videos whose index entry does not read: nobody knows what they need.
     """
     found: list[Path] = []
     for folder in video_folders(videos):
-        if is_held(folder / LOCK_NAME):
+        if folder.name in skip or is_held(folder / LOCK_NAME):
             continue
         state = known.get(folder.name, NOTHING_YET)
         found += sorted(e for e in folder.iterdir() if e.name == REMOVED or _stale(e.name, state))

@@ -11,6 +11,7 @@ from pathlib import Path
 from store.disk import make_folder, network_file_system, sync_folder, write_file
 from store.errors import StoreDamaged, StoreMissing, StoreRefused
 from store.index import FOLDER, Index
+from store.index_check import REBUILD
 from store.layout import FORMAT, READABLE
 
 MARKER = "streamkv.json"
@@ -117,3 +118,12 @@ def refuse_network(root: Path, write: bool) -> None:
             f"the store would lie on a network file system ({kind}): {root}",
             "keep it on a local disk: locks and memory maps fail there",
         )
+
+
+def open_index(root: Path, number: int, *, write: bool) -> Index:
+    """The index of a store of format `number`; it may be newer, where a migration was cut short."""
+    index = Index(root / FOLDER, write=write)
+    if index.format < number:
+        index.close()
+        raise StoreDamaged(f"the index is of format {index.format}: {root / FOLDER}", REBUILD)
+    return index

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".safetensors"
 TEMPORARY = ".tmp"
-REMEDY = "remove the video and ingest it again"
+REMEDY = "streamkv repair drops it and shows the command that ingests its seconds again"
 _NAME = re.compile(r"(\d{8,10})\.safetensors")
 
 

@@ -14,9 +14,9 @@ from store.attached import read_attachment
 from store.blocks import IOCount
 from store.disk import make_folder, sync_folder
 from store.errors import StoreDamaged, StoreRefused, disk_errors
-from store.index import FOLDER, Delete, Index
+from store.index import Delete, Index
 from store.index_check import REBUILD
-from store.lock import LOCK_NAME, FileLock
+from store.lock import LOCK_NAME, FileLock, being_written, holder
 from store.lookup import find_segment, find_video, read_segment, read_video
 from store.orphans import clear, find_orphans, note_removal
 from store.records import (
@@ -33,6 +33,7 @@ from store.root import (
     check_marker,
     create_store,
     drop_guard,
+    open_index,
     refuse_network,
     refuse_old,
     take_guard,
@@ -96,7 +97,7 @@ class Store:
                 refuse_old(root, number)
             guard = take_guard(root, fcntl.LOCK_SH) if write else -1
             try:
-                index = _index(root, number, write)
+                index = open_index(root, number, write=write)
             except BaseException:
                 drop_guard(guard)
                 raise
@@ -141,6 +142,11 @@ class Store:
                 video=video_id,
             )
         return found
+
+    def state(self, video_id: str) -> VideoState:
+        """How far a video has come; StoreMissing where there is no such video."""
+        with self._index.read() as snapshot:
+            return find_video(snapshot, video_id)[1]
 
     def summaries(self, layer: int, video_ids: Sequence[str]) -> LayerSummaries:
         """The block keys of `layer` of these videos, all as of one moment.
@@ -233,6 +239,13 @@ class Store:
                 lock.release()
                 raise
         return VideoWriter(self._index, folder, lock, stored, state)
+
+    def refuse_written(self, video_id: str, name: str) -> None:
+        """StoreRefused where another writer has the video, known or not."""
+        path = self.path / VIDEOS / check_video_id(video_id) / LOCK_NAME
+        with disk_errors(path):
+            if who := holder(path):
+                raise being_written(f"video {name}", who)
 
     def remove(self, video_id: str) -> None:
         """Remove a video: from the index in one transaction, then its files.
@@ -327,12 +340,3 @@ class Store:
     def _need_write(self) -> None:
         if not self._write:
             raise ValueError("the store is open for reading only: open it with write=True")
-
-
-def _index(root: Path, number: int, write: bool) -> Index:
-    """The index of a store of format `number`; it may be newer, where a migration was cut short."""
-    index = Index(root / FOLDER, write=write)
-    if index.format < number:
-        index.close()
-        raise StoreDamaged(f"the index is of format {index.format}: {root / FOLDER}", REBUILD)
-    return index

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from streamkv_cli import __version__, settings
-from streamkv_cli.commands import ask, ingest, ls, migrate, prune, repair, rm, show
+from streamkv_cli.commands import ask, check, ingest, ls, migrate, prune, repair, rm, show
 from streamkv_cli.commands.guard import exit_on_sigterm, guarded
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "ls": (ls.ls, ls.EXAMPLE),
     "show": (show.show, show.EXAMPLE),
     "rm": (rm.rm, rm.EXAMPLE),
+    "check": (check.check, check.EXAMPLE),
     "prune": (prune.prune, prune.EXAMPLE),
     "repair": (repair.repair, repair.EXAMPLE),
     "migrate": (migrate.migrate, migrate.EXAMPLE),

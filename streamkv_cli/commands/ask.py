@@ -19,7 +19,7 @@ from streamkv_cli.commands.options import (
     VideoOption,
 )
 from streamkv_cli.commands.select import select_videos
-from streamkv_cli.console import Console, bytes_text, span_text, time_text
+from streamkv_cli.console import Console, bytes_text, count, span_text, time_text
 from streamkv_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -141,7 +141,12 @@ def _tell_partial(console: Console, chosen: "Sequence") -> None:
     from streamkv_cli.errors import NothingFoundError
 
     for record, state in chosen:
-        if not state.complete and state.segments:
+        if state.missing:
+            console.warning(
+                f"{record.name} has gaps, {count(len(state.missing), 'segment')} of it lost; "
+                f"streamkv repair says how to fill them"
+            )
+        elif not state.complete and state.segments:
             console.warning(f"{record.name} is ingested up to {time_text(state.end)} only")
     if not any(state.segments for _, state in chosen):
         raise NothingFoundError(

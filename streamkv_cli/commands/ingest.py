@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -20,14 +21,22 @@ from streamkv_cli.commands.options import (
     StoreOption,
     VerboseOption,
 )
-from streamkv_cli.console import Console, ProgressLine, bytes_text, count, hourly, time_text
+from streamkv_cli.console import (
+    Console,
+    ProgressLine,
+    bytes_text,
+    count,
+    hourly,
+    span_text,
+    time_text,
+)
 from streamkv_cli.errors import EXIT_INPUT_FAILED, UsageError, VideoError
 
 if TYPE_CHECKING:
     from store import Store
     from streamkv_cli.method.presets import Method
     from streamkv_cli.model.device import Placement
-    from streamkv_cli.pipeline.ingest import Progress
+    from streamkv_cli.pipeline.ingest import Progress, ResumePoint
     from streamkv_cli.pipeline.session import IngestSession, Outcome
     from streamkv_cli.video import VideoInfo
 
@@ -43,7 +52,7 @@ def ingest(
     ],
     store: StoreOption,
     model: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--model",
             "-m",
@@ -51,7 +60,13 @@ def ingest(
             help="Model folder or hub id.",
             rich_help_panel=_MODEL,
         ),
-    ],
+    ] = None,
+    as_stored: Annotated[
+        bool,
+        typer.Option(
+            help="Finish videos of the store with the model and settings they have there.",
+        ),
+    ] = False,
     revision: RevisionOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
@@ -145,10 +160,22 @@ def ingest(
     """
     console = Console(json_lines=json, quiet=quiet, verbose=verbose)
     on_interrupt("what was committed is kept, with a file the same command goes on")
+    if as_stored:
+        given = (keep, threshold, min_frames, max_frames, window, init_prompt, guidance_prompt)
+        if any(value is not None for value in given):
+            raise UsageError("--as-stored takes the method's settings from the store", "leave them")
+        from streamkv_cli.pipeline.as_stored import StoredSessions
+
+        loading = StoredSessions(
+            model, revision, device, decoder, skip_damaged, lambda m: console.detail(f"loading {m}")
+        )
+        _ingest_all(console, loading.session, store, videos)
+        return
+    if model is None:
+        raise UsageError("ingest needs to know the model", "give --model")
     from streamkv_cli.model.checkpoint import find_checkpoint
 
     checkpoint = find_checkpoint(model, revision)
-    from store import Store
     from streamkv_cli.pipeline.session import IngestSession, Settings
 
     session = IngestSession(
@@ -165,6 +192,18 @@ def ingest(
         ),
         on_load=lambda: console.detail(f"loading {checkpoint.source}"),
     )
+    _ingest_all(console, lambda *_: session, store, videos)
+
+
+def _ingest_all(
+    console: Console,
+    session: Callable[["Store", str], "IngestSession"],
+    store: Path,
+    videos: list[str],
+) -> None:
+    """Ingest every video with the session that is for it."""
+    from store import Store
+
     with Store.open(store, write=True, create=True) as opened:
         failed = [v for v in videos if not _ingest(console, session, opened, v, len(videos))]
     if failed:
@@ -174,7 +213,11 @@ def ingest(
 
 
 def _ingest(
-    console: Console, session: "IngestSession", store: "Store", source: str, of: int
+    console: Console,
+    session: Callable[["Store", str], "IngestSession"],
+    store: "Store",
+    source: str,
+    of: int,
 ) -> bool:
     """Ingest one video of several; a bad one is told of and False, the rest goes on."""
     from store import StoreRefused
@@ -182,7 +225,8 @@ def _ingest(
     view = _View(console, Path(source).name)
     try:
         with view:
-            outcome = session.ingest(store, source, view.on_start, view.on_progress)
+            chosen = session(store, source)
+            outcome = chosen.ingest(store, source, view.on_start, view.on_progress)
     except (VideoError, StoreRefused) as error:
         console.record("failed", source=_shown(source), error=str(error), exit=exit_code(error))
         if of == 1:
@@ -209,6 +253,7 @@ class _View:
         self._name = name
         self._stack = ExitStack()
         self._warned = 0
+        self._left = False
         self._line: ProgressLine | None = None
         self._begun = (0.0, 0.0)
 
@@ -218,13 +263,18 @@ class _View:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def on_start(self, info: "VideoInfo", resumed: int) -> None:
+    def on_start(self, info: "VideoInfo", resume: "ResumePoint") -> None:
         self._console.detail(
             f"{info.name}: {info.width}x{info.height} {info.codec}, "
             f"{time_text(info.duration)}, decoded by {info.decoder}"
         )
-        if resumed:
-            self._console.message(f"{info.name}: going on after {count(resumed, 'segment')}")
+        if resume.gap is not None:
+            gap = span_text(resume.gap.start, resume.gap.end or resume.gap.start)
+            self._console.message(f"{info.name}: filling the gap {gap}")
+        elif resume.number:
+            self._console.message(f"{info.name}: going on after {count(resume.number, 'segment')}")
+        self._stack.close()  # the line of the gap before, and its reader's warnings
+        self._warned = 0
         self._line = self._stack.enter_context(self._console.progress(self._name, info.duration))
 
     def on_progress(self, progress: "Progress", warnings: list[str]) -> None:
@@ -232,6 +282,11 @@ class _View:
         for warning in warnings[self._warned :]:
             self._console.warning(warning)
         self._warned = len(warnings)
+        if progress.left_by and not self._left:
+            self._left = True
+            self._console.message(
+                f"{self._name}: took over from {progress.left_by}, which has ended"
+            )
         now = time.monotonic()
         if not self._begun[0]:
             self._begun = now, progress.time

@@ -42,7 +42,8 @@ def ls(
                 start=state.start,
                 end=state.end,
                 frames=state.frames,
-                segments=state.segments,
+                segments=state.held,
+                missing=list(state.missing),
                 bytes=state.bytes,
                 bytes_per_hour=round(per_hour),
                 model=record.notes.get("model"),
@@ -54,10 +55,10 @@ def ls(
                     record.video_id[:8],
                     record.name,
                     time_text(span),
-                    str(state.segments),
+                    str(state.held),
                     bytes_text(state.bytes),
                     bytes_text(per_hour),
-                    "complete" if state.complete else "partial",
+                    "complete" if state.complete else "gaps" if state.missing else "partial",
                 )
             )
     header = ("id", "name", "length", "segments", "size", "per hour", "state")

@@ -14,7 +14,17 @@ from typing import Any
 
 import torch
 
-from store import BlockSpan, SegmentRecord, Store, VideoRecord, VideoWriter, codec_of
+from store import (
+    BlockSpan,
+    Gap,
+    SegmentRecord,
+    Store,
+    StoreRefused,
+    VideoRecord,
+    VideoWriter,
+    codec_of,
+    find_gaps,
+)
 from streamkv_cli.errors import VideoError
 from streamkv_cli.method.presets import Method
 from streamkv_cli.method.segmenter import Segment, Segmenter
@@ -40,6 +50,7 @@ class Progress:
         duration: seconds in all; None for a live stream.
         frames, segments: done in this run.
         resumed: segments that were there before this run.
+        left_by: whose process ended while it wrote this video, in words.
         bytes: written by this run.
         blocks_seen, blocks_kept: over all layers, without summary blocks.
         seconds: wall time by stage: decode (waiting for frames), vision, language model, write
@@ -51,6 +62,7 @@ class Progress:
     frames: int = 0
     segments: int = 0
     resumed: int = 0
+    left_by: str = ""
     bytes: int = 0
     blocks_seen: int = 0
     blocks_kept: int = 0
@@ -68,18 +80,22 @@ class Progress:
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """Where an interrupted ingest goes on.
+    """Where an interrupted ingest goes on, or a gap begins.
 
     Attributes:
-        segments: already committed.
-        next_frame, next_time: grid index and seconds of the first frame of the next segment.
+        number: of the segment to begin with.
+        held: segments that are there.
+        next_frame, next_time: grid index and seconds of the first frame of that segment.
         changes: 1 - s_t of all frames so far, which the cut rule may have learnt from.
+        gap: what is to be filled; None where all that follows is.
     """
 
-    segments: int = 0
+    number: int = 0
+    held: int = 0
     next_frame: int = 0
     next_time: float = 0.0
     changes: tuple[float, ...] = ()
+    gap: Gap | None = None
 
     def start(self, batch: int, fps: float) -> float:
         """Second to open the video at.
@@ -87,24 +103,33 @@ class ResumePoint:
         That is where the vision batch of the next frame begins: in another batch, the last bits of
         its features could come out differently. Half a step early, so that no rounding skips it.
         """
-        if not self.segments:
+        if not self.number:
             return 0.0
         return max(0.0, self.next_time - (self.next_frame % batch + 0.5) / fps)
 
 
 def resume_point(store: Store, video_id: str | None) -> ResumePoint:
     """Read off the store how far an ingest had come; None is a video the store does not know."""
-    segments = store.segments(video_id) if video_id else []
-    if not segments:
+    if video_id is None:
         return ResumePoint()
-    notes = segments[-1].notes
-    changes = tuple(change for segment in segments for change in segment.notes["changes"])
-    return ResumePoint(len(segments), notes["next_frame"], notes["next_time"], changes)
+    state, segments = store.state(video_id), store.segments(video_id)
+    gap = next(iter(find_gaps(state, segments)), None)
+    number = state.next_number
+    before = segments[:number]  # whole, because the first gap is filled first
+    if not before:
+        return ResumePoint(held=state.held, gap=gap)
+    notes = before[-1].notes
+    changes = tuple(change for segment in before for change in segment.notes["changes"])
+    return ResumePoint(number, state.held, notes["next_frame"], notes["next_time"], changes, gap)
 
 
 def vision_batch(model: VideoLLM) -> int:
     """Frames the vision tower takes at once on this device."""
     return VISION_BATCH.get(model.placement.device.type, 8)
+
+
+class OvertakenError(Exception):
+    """Another process has written this video since its resume point was read."""
 
 
 def ingest_video(
@@ -120,6 +145,7 @@ def ingest_video(
     init_prompt: str,
     guidance_prompt: str,
     resume: ResumePoint,
+    progress: Progress | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Progress:
     """Stream a video through the model; every segment is durable before the next but one begins.
@@ -129,18 +155,22 @@ def ingest_video(
         record: who the video is; its profile must describe the other arguments.
         layout: of its blocks.
         duration: seconds of video, where that is known for certain.
+        progress: of the gaps of this video that this run has filled, to be added to.
 
     Raises:
         VideoError: no frame in it, or the decoder's complaint.
+        StoreRefused: the frames of a gap are cut otherwise than before, so that they cannot fill
+            it; or as `Store.writer`.
         StoreError: as `VideoWriter.commit`.
+        OvertakenError: the resume point is not the writer's.
     """
-    progress = Progress(duration=duration, resumed=resume.segments)
+    progress = progress or Progress(duration=duration, resumed=resume.held)
     codec = codec_of(record)
     with progress.timed("total"):
         prefix = model.encode_prefix(model.prompt(init_prompt, "?").before)
         window = Window(prefix, method.window, layout)
-        if resume.segments:
-            window.restore(store, record.video_id)
+        if resume.number:
+            window.restore(store, record.video_id, resume.number)
         rule = _cut_rule(method, resume)
         segmenter = Segmenter(
             rule,
@@ -148,12 +178,19 @@ def ingest_video(
             max_frames=method.max_frames,
             merge=not method.keeps_everything,
             max_seconds=method.max_seconds,
-            first=resume.segments,
+            first=resume.number,
         )
         guidance = () if method.keeps_everything else model.guidance(guidance_prompt)
+        begun = progress.frames
         with store.writer(record) as writer, _Commits(writer, progress) as commits:
+            if writer.next_number != resume.number or writer.state.complete:
+                raise OvertakenError
+            progress.left_by = progress.left_by or writer.left_by
 
-            def finish(segment: Segment, following: Frame | None) -> None:
+            def finish(segment: Segment, following: Frame | None) -> bool:
+                """Compress and commit a segment; whether it was the last one to be made."""
+                if resume.gap is not None:
+                    _check_fits(resume.gap, segment, following, record)
                 with progress.timed("language model"):
                     compressed = compress_segment(
                         segment, model, layout, method, window, guidance, codec, record.geometry
@@ -167,31 +204,37 @@ def ingest_video(
                     notes |= {"next_frame": following.index, "next_time": following.time}
                 spans = _spans(segment, 1 / fps, duration)
                 commits.put(segment, spans, compressed, following is None, notes)
+                return resume.gap is not None and segment.number == resume.gap.last
 
-            for frames in batches(reader, vision_batch(model), progress):
-                blocks = blocks_of_frames(frames, layout.frames)
-                with progress.timed("vision"):
-                    features = model.features(model.preprocess(pictures(blocks, layout.frames)))
-                    vectors = _cut_vectors(features, method)
-                for block, tokens, vector in zip(blocks, features.tokens, vectors, strict=True):
-                    first, last = block[0], block[-1]
-                    if first.index < resume.next_frame:
-                        continue
-                    for segment in segmenter.push(
-                        tokens,
-                        first.time,
-                        vector,
-                        end=last.time,
-                        frames=len(block),
-                        number=first.index // layout.frames,
-                    ):
-                        finish(segment, first)
-                    progress.frames += len(block)
-                    progress.time = last.time + 1 / fps
-                on_progress(progress)
-            for segment in segmenter.finish():
-                finish(segment, None)
-            if not progress.frames:
+            def encode() -> None:
+                for frames in batches(reader, vision_batch(model), progress):
+                    blocks = blocks_of_frames(frames, layout.frames)
+                    with progress.timed("vision"):
+                        pixels = model.preprocess(pictures(blocks, layout.frames))
+                        features = model.features(pixels)
+                        vectors = _cut_vectors(features, method)
+                    for block, tokens, vector in zip(blocks, features.tokens, vectors, strict=True):
+                        first, last = block[0], block[-1]
+                        if first.index < resume.next_frame:
+                            continue
+                        for segment in segmenter.push(
+                            tokens,
+                            first.time,
+                            vector,
+                            end=last.time,
+                            frames=len(block),
+                            number=first.index // layout.frames,
+                        ):
+                            if finish(segment, first):
+                                return
+                        progress.frames += len(block)
+                        progress.time = last.time + 1 / fps
+                    on_progress(progress)
+                for segment in segmenter.finish():
+                    finish(segment, None)
+
+            encode()
+            if progress.frames == begun:
                 raise VideoError(
                     f"{reader.info.name} has no picture to ingest", "check that it is a video"
                 )
@@ -199,6 +242,25 @@ def ingest_video(
         progress.time = min(progress.time, progress.duration)
     on_progress(progress)
     return progress
+
+
+def _check_fits(gap: Gap, segment: Segment, following: Frame | None, record: VideoRecord) -> None:
+    """Refuse a segment that would leave or overlap seconds between it and what lies behind.
+
+    The same frames are cut alike on the same kind of machine. Where they are not, the segments
+    behind the gap were encoded after others than these.
+    """
+    assert gap.end is not None
+    reached = None if following is None else round(following.time, 6)
+    fits = reached is not None and (
+        reached == gap.end if segment.number == gap.last else reached < gap.end
+    )
+    if not fits:
+        raise StoreRefused(
+            f"the gap of {record.name} from {gap.start:.1f} s to {gap.end:.1f} s cannot be filled: "
+            f"on this machine its frames are cut otherwise than they were",
+            f"remove it (streamkv rm {record.video_id[:8]}) and ingest it again",
+        )
 
 
 class _Commits:

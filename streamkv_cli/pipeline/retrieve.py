@@ -124,8 +124,10 @@ class Retriever:
         return self._summaries[layer]
 
     def _as_asked(self, found: LayerSummaries) -> LayerSummaries:
-        known = np.array([len(segments) for segments in self.segments])
-        old = found.segment < known[found.video]
+        old = np.zeros(len(found), dtype=np.bool_)
+        for place, segments in enumerate(self.segments):
+            known = [segment.number for segment in segments]
+            old |= (found.video == place) & np.isin(found.segment, known)
         arrays: dict[str, Any] = {
             name: value[old]
             for name in (f.name for f in fields(found))

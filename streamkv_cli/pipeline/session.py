@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from streamkv_cli.model.device import Placement
     from streamkv_cli.model.layout import Layout
     from streamkv_cli.model.video_llm import VideoLLM
-    from streamkv_cli.pipeline.ingest import Progress
+    from streamkv_cli.pipeline.ingest import Progress, ResumePoint
 
 Decoder = Literal["auto", "decord", "pyav"]
 
@@ -109,33 +109,64 @@ class IngestSession:
         self,
         store: Store,
         source: str,
-        on_start: Callable[[VideoInfo, int], None],
+        on_start: Callable[[VideoInfo, "ResumePoint"], None],
         on_progress: Callable[["Progress", list[str]], None],
     ) -> Outcome:
-        """Ingest one video: from its beginning, or from where an earlier ingest stopped.
+        """Ingest one video: from its beginning, or what is not there of it.
+
+        Gaps are filled first, each from what lies before it, then the ingest goes on to the end.
 
         Args:
             store: open for writing.
             source: a path, a stream's URL, or - for standard input.
-            on_start: told what was opened, and how many segments were there before.
+            on_start: told what was opened and where in it, once for each gap and for the rest.
             on_progress: told after every batch of frames, with the decoder's warnings so far.
 
         Raises:
             VideoError: the video cannot be read.
             StoreRefused: it is stored with other settings, or being written by another process.
         """
-        from streamkv_cli.pipeline.ingest import ingest_video, resume_point, vision_batch
+        from streamkv_cli.pipeline.ingest import OvertakenError, resume_point
 
         place = locate(source)
         identity = identify(place)
-        found = _known(store, identity)
-        profile = self._profile(self._codec(found[0] if found else None))
-        if found is not None:
-            _refuse_other_settings(found[0], profile)
-            if found[1].complete:
-                return Outcome(*found)
-        resume = resume_point(store, identity[:16] if found else None)
-        settings, model = self._settings, self._loaded()
+        progress, decoding = None, 0.0
+        while True:
+            found = _known(store, identity)
+            profile = self._profile(self._codec(found[0] if found else None))
+            if found is not None:
+                _refuse_other_settings(found[0], profile)
+                if found[1].complete:
+                    return Outcome(*found, progress, decoding)
+            store.refuse_written(identity[:16], place.name)
+            resume = resume_point(store, identity[:16] if found else None)
+            try:
+                progress, seconds = self._ingest_from(
+                    resume, store, source, identity, profile, progress, on_start, on_progress
+                )
+            except OvertakenError:
+                continue
+            decoding += seconds
+            if resume.gap is None:
+                done = _known(store, identity)
+                assert done is not None
+                return Outcome(*done, progress, decoding)
+
+    def _ingest_from(
+        self,
+        resume: "ResumePoint",
+        store: Store,
+        source: str,
+        identity: str,
+        profile: dict[str, Any],
+        progress: "Progress | None",
+        on_start: Callable[[VideoInfo, "ResumePoint"], None],
+        on_progress: Callable[["Progress", list[str]], None],
+    ) -> tuple["Progress", float]:
+        """Fill the next gap, or go on to the end; also returns the seconds the decoder worked."""
+        from streamkv_cli.pipeline.ingest import ingest_video, vision_batch
+
+        settings, model, place = self._settings, self._loaded(), locate(source)
         with open_video(
             source,
             fps=settings.fps,
@@ -143,7 +174,7 @@ class IngestSession:
             start=resume.start(vision_batch(model), settings.fps),
             skip_damaged=settings.skip_damaged,
         ) as reader:
-            on_start(reader.info, resume.segments)
+            on_start(reader.info, resume)
             # What a stream says of its length is true of what was written before it, if at all.
             duration = None if place.live else reader.info.duration
             layout = model.lay_out(reader.info.width, reader.info.height, settings.fps)
@@ -159,11 +190,10 @@ class IngestSession:
                 init_prompt=settings.init_prompt,
                 guidance_prompt=settings.guidance_prompt,
                 resume=resume,
+                progress=progress,
                 on_progress=lambda progress: on_progress(progress, reader.warnings),
             )
-        done = _known(store, identity)
-        assert done is not None
-        return Outcome(*done, progress, reader.decode_seconds)
+        return progress, reader.decode_seconds
 
     def _loaded(self) -> "VideoLLM":
         if self._model is None:

@@ -58,11 +58,12 @@ def skips_by_row(
     """Unused slots of rows of a layer's summaries.
 
     Args:
-        segments: of each video of the summaries, by number.
+        segments: of each video of the summaries; where it has gaps, some numbers are missing.
     """
+    records = [{segment.number: segment for segment in one} for one in segments]
     found = []
     for row in rows:
-        notes: Mapping[str, Any] = segments[summaries.video[row]][summaries.segment[row]].notes
+        notes: Mapping[str, Any] = records[summaries.video[row]][int(summaries.segment[row])].notes
         skips = notes.get(_SKIPS)
         found.append(skips[summaries.block[row]] if skips else 0)
     return found

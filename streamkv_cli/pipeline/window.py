@@ -63,14 +63,18 @@ class Window:
         start = self._prefix[0].place
         return furthest([self._layout.blocks(start, skips)[1] for skips in self._skips])
 
-    def restore(self, store: "Store", video_id: str) -> None:
-        """Take the window of an interrupted ingest from what it had committed."""
+    def restore(self, store: "Store", video_id: str, before: int) -> None:
+        """Take the window of an interrupted ingest from what it had committed.
+
+        Args:
+            before: number of the segment that comes next; behind a gap there are others.
+        """
         if not self._limit:
             return
         segments = store.segments(video_id)
         for layer, prefix in enumerate(self._prefix):
             summaries = store.summaries(layer, [video_id])
-            count = len(summaries.row)
+            count = int((summaries.segment < before).sum())
             rows = list(range(max(0, count - self._limit), count))
             if rows:
                 keys = prefix.keys

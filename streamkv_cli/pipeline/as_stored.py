@@ -1,0 +1,85 @@
+"""Finish videos with the model and the settings that the store says they were begun with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
+
+from streamkv_cli.errors import ModelError, NothingFoundError
+from streamkv_cli.method.presets import PRESETS, Method
+from streamkv_cli.model.checkpoint import Checkpoint, find_checkpoint
+from streamkv_cli.model.device import choose_placement
+from streamkv_cli.pipeline.session import Decoder, IngestSession, Settings, identify
+from streamkv_cli.video import locate
+
+if TYPE_CHECKING:
+    from store import Store, VideoRecord
+
+
+@dataclass
+class StoredSessions:
+    """Gives each video the session that goes on with it, one model at a time in memory.
+
+    Args:
+        model, revision: where to look for a model that is no longer where it was.
+        device: to compute on; the dtype is the stored one.
+        decoder, skip_damaged: as in `Settings`.
+        on_load: told before a model is loaded, and which.
+    """
+
+    model: str | None
+    revision: str | None
+    device: str
+    decoder: Decoder
+    skip_damaged: bool
+    on_load: Callable[[str], None]
+    _last: tuple[object, IngestSession] | None = None
+
+    def session(self, store: "Store", source: str) -> IngestSession:
+        """The session that finishes the video in `source`.
+
+        Raises:
+            NothingFoundError: the store does not know this video.
+            ModelError: its model is neither where it was nor where the user says.
+        """
+        identity = identify(locate(source))[:16]
+        record = next((r for r, _ in store.videos() if r.video_id == identity), None)
+        if record is None:
+            raise NothingFoundError(
+                f"{source} is not in the store {store.path}", "ingest it first with --model"
+            )
+        key = (record.profile, record.notes.get("model"), record.notes.get("revision"))
+        if self._last is None or self._last[0] != key:
+            checkpoint = self._checkpoint(record)
+            session = IngestSession(
+                checkpoint,
+                choose_placement(self.device, str(record.profile["dtype"])),
+                stored_settings(record, self.decoder, self.skip_damaged),
+                on_load=lambda: self.on_load(checkpoint.source),
+            )
+            self._last = (key, session)
+        return self._last[1]
+
+    def _checkpoint(self, record: "VideoRecord") -> Checkpoint:
+        try:
+            return find_checkpoint(record.notes["model"], record.notes["revision"] or None)
+        except ModelError:
+            if self.model is None:
+                raise
+            return find_checkpoint(self.model, self.revision)
+
+
+def stored_settings(
+    record: "VideoRecord", decoder: Decoder = "auto", skip_damaged: bool = False
+) -> Settings:
+    """The settings a video was ingested with, out of its profile: no default can creep in."""
+    profile = record.profile
+    name = str(record.notes.get("preset", "default"))
+    stored = {f.name: profile[f.name] for f in fields(Method) if f.name in profile}
+    return Settings(
+        method=replace(PRESETS.get(name, PRESETS["default"]), **stored),
+        fps=profile["fps"],
+        init_prompt=profile["init_prompt"],
+        guidance_prompt=profile["guidance_prompt"],
+        decoder=decoder,
+        skip_damaged=skip_damaged,
+    )

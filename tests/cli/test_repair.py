@@ -1,0 +1,138 @@
+"""Damage as a user meets it: found, named, dropped, and its seconds ingested again."""
+
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from streamkv_cli.method.threshold import CalibratedThreshold
+from tests.cli.test_commands import json_lines, one_line_error
+from tests.conftest import Streamkv
+
+SETTINGS = ("--fps", "1", "--keep", "0.5", "--min-frames", "3", "--window", "80")
+
+
+@pytest.fixture
+def ingested(streamkv: Streamkv, demo_video: Path, tiny: Path) -> Path:
+    words = ("--guidance-prompt", "What's  \nthere?", "-q")
+    assert streamkv("ingest", demo_video, "-m", tiny, *SETTINGS, *words).returncode == 0
+    return demo_video
+
+
+def flip_last_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("lost", [[2], [0, 1, 4]])
+def test_lost_seconds_come_back_bit_for_bit(
+    streamkv: Streamkv, ingested: Path, store: Path, lost: list[int]
+) -> None:
+    files = sorted(store.glob("videos/*/*.safetensors"))
+    whole = {path: path.read_bytes() for path in files}
+    whole_answer = streamkv("ask", "what?", "--max-new-tokens", "6", "--json").stdout
+    for number in lost:
+        flip_last_byte(files[number])
+    assert streamkv("check").returncode == 0
+    found = streamkv("check", "--read-data", "--json")
+    assert found.returncode == 4
+    assert [(f["kind"], f["segment"], f["layer"]) for f in json_lines(found.stdout)[:-1]] == [
+        ("damage", number, 2) for number in lost
+    ]
+    tried = streamkv("repair", "--dry-run")
+    assert tried.returncode == 4
+    repaired = streamkv("repair")
+    assert repaired.returncode == 4
+    assert tried.stderr.replace("would be ", "") == repaired.stderr
+    assert [path for path in files if not path.exists()] == [files[number] for number in lost]
+
+    asked = streamkv("ask", "what?", "--max-new-tokens", "6", "--json")
+    assert asked.returncode == 0
+    assert "has gaps" in asked.stderr or "is ingested up to" in asked.stderr
+    for piece in json.loads(asked.stdout)["evidence"]:
+        assert not any(n * 8 <= piece["start"] < n * 8 + 8 for n in lost)
+
+    line = next(line for line in repaired.stderr.splitlines() if "to ingest just that" in line)
+    program, *command = shlex.split(line.rpartition(": ")[2])
+    assert program == "streamkv"
+    filled = streamkv(*command, "--json")
+    assert filled.returncode == 0, filled.stderr
+    (done,) = json_lines(filled.stdout)
+    assert (done["frames"], done["segments"]) == (8 * len(lost), 6)
+    assert {path: path.read_bytes() for path in files} == whole
+    assert streamkv("prune").returncode == 0
+    clean = streamkv("check", "--read-data")
+    assert (clean.returncode, clean.stdout) == (0, "")
+    again = streamkv("ask", "what?", "--max-new-tokens", "6", "--json").stdout
+    assert without_times(again) == without_times(whole_answer)
+    assert "already ingested" in streamkv(*command).stderr
+
+
+def without_times(text: str) -> dict:
+    return {key: value for key, value in json.loads(text).items() if "seconds" not in key}
+
+
+def test_a_gap_that_is_cut_otherwise_is_not_filled(
+    streamkv: Streamkv, ingested: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a machine whose numbers differ so much that a cut is not seen."""
+    sorted(store.glob("videos/*/*.safetensors"))[1].unlink()
+    assert streamkv("repair", "-q").returncode == 4
+    before = streamkv("show", ingested.name).stdout
+    with monkeypatch.context() as patch:
+        patch.setattr(CalibratedThreshold, "is_cut", lambda _self, _similarity: False)
+        result = streamkv("ingest", ingested, "--as-stored", "-q")
+    line = one_line_error(result, 4)
+    assert "the gap of scenes.mp4 from 8.0 s to 16.0 s cannot be filled" in line
+    assert "streamkv rm" in line
+    assert streamkv("show", ingested.name).stdout == before
+    assert streamkv("ingest", ingested, "--as-stored", "-q").returncode == 0
+    assert streamkv("check", "-q").returncode == 0
+
+
+def test_the_index_in_every_bad_state_is_made_again(
+    streamkv: Streamkv, ingested: Path, store: Path
+) -> None:
+    before = streamkv("ls").stdout
+    data = store / "index.lmdb" / "data.mdb"
+    for bad in (None, b"", b"\xff" * 8192, data.read_bytes()[:10_000]):
+        if bad is None:
+            shutil.rmtree(store / "index.lmdb")
+        else:
+            data.write_bytes(bad)
+        line = one_line_error(streamkv("ls"), 4)
+        assert "streamkv repair" in line
+        result = streamkv("repair")
+        assert result.returncode == 0
+        assert result.stderr.startswith("index rebuilt: 1 video, 6 segments")
+        assert streamkv("ls").stdout == before
+
+
+def test_as_stored_needs_a_stored_video(
+    streamkv: Streamkv, ingested: Path, tiny: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.mp4"
+    other.write_bytes(ingested.read_bytes() + b"\0" * 100)
+    line = one_line_error(streamkv("ingest", other, "--as-stored"), 1)
+    assert "not in the store" in line
+    line = one_line_error(streamkv("ingest", ingested, "--as-stored", "--keep", "0.3"), 2)
+    assert "--as-stored" in line
+    line = one_line_error(streamkv("ingest", ingested), 2)
+    assert "--model" in line
+
+
+def test_findings_are_one_line_each(streamkv: Streamkv, ingested: Path, store: Path) -> None:
+    files = sorted(store.glob("videos/*/*.safetensors"))
+    flip_last_byte(files[3])
+    (files[0].parent / "00000006.safetensors.tmp").write_bytes(b"x")
+    result = streamkv("check", "--read-data")
+    damage, orphan = result.stdout.splitlines()
+    assert damage.startswith("damage: block 8 in layer 2 of segment 3 of video")
+    assert damage.endswith(
+        "streamkv repair drops it and shows the command that ingests its seconds again"
+    )
+    assert orphan.startswith("orphan: ")
+    assert result.stderr == "6 segments checked, 75 KiB of blocks verified: 1 finding of damage\n"
