@@ -230,12 +230,15 @@ def test_repair_brings_a_lost_index_back(streamkv: Streamkv, ingested: Path, sto
     shutil.rmtree(store / "index.lmdb")
     assert "streamkv repair" in one_line_error(streamkv("ls"), 4)
     result = streamkv("repair")
-    assert (result.returncode, result.stderr) == (0, "index rebuilt: 1 video, 6 segments, 68.5 KiB verified\n")
+    assert (result.returncode, result.stderr) == (
+        0,
+        "index rebuilt: 1 video, 6 segments, 68.5 KiB verified\n",
+    )
     assert streamkv("show", "scenes.mp4", "--json").stdout == before
     (store / "videos" / json.loads(before.splitlines()[0])["id"] / "00000004.safetensors").unlink()
     result = streamkv("repair")
     assert result.returncode == 4
-    assert "1 video, 4 segments" in result.stderr
+    assert "1 video, 5 segments" in result.stderr
 
 
 def test_prune_deletes_leftovers_only(streamkv: Streamkv, ingested: Path, store: Path) -> None:

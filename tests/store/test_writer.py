@@ -272,5 +272,7 @@ def test_damage_names_video_and_layer(tmp_path: Path) -> None:
             store.read_blocks(1, found.refs([0]))
     error = caught.value
     assert (error.video, error.segment, error.layer) == (samples.VIDEO, 0, 1)
-    assert str(error).endswith("; remove the video and ingest it again")
+    assert str(error).endswith(
+        "; streamkv repair drops it and shows the command that ingests its seconds again"
+    )
     assert isinstance(found.keys, torch.Tensor)
