@@ -7,7 +7,7 @@ so that facts stay true however long the stream runs: no two members of a cast s
 Grow the world with the constants; everything else follows from them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -175,13 +175,16 @@ class World:
     Args:
         seed: two worlds of one seed and split are the same to the last pixel.
         split: "test" also has pairings of object and place that training never shows.
+        cast: the facts it shows; drawn where none are given.
     """
 
-    def __init__(self, seed: int, split: Split = "train") -> None:
+    def __init__(
+        self, seed: int, split: Split = "train", cast: Sequence[Fact] | None = None
+    ) -> None:
         self.seed = seed
         self.split: Split = split
         self._rng = np.random.default_rng([seed, split == "test"])
-        self._cast = draw_cast(self._rng, CAST, split)
+        self._cast = draw_cast(self._rng, CAST, split) if cast is None else list(cast)
         self._shown: list[Fact] = []
         self._scenes: list[Scene] = []
         # Light drifts slowly around its mean; noise is the camera's.

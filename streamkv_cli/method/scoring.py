@@ -23,29 +23,32 @@ def block_keys(keys: Tensor) -> Tensor:
     return keys.float().mean(dim=2)
 
 
-def block_scores(query: Tensor, keys: Tensor, similarity: Similarity = "dot") -> Tensor:
+def block_scores(queries: Tensor, keys: Tensor, similarity: Similarity = "dot") -> Tensor:
     """Score of each block in one layer: similarity of the query with the block key over all heads.
+
+    The query is the mean over the prompt's tokens (paper, equations of 3.2 and 3.3).
 
     The published code repeats every KV head's key for the query heads of its group and multiplies
     the two long vectors. Summing the queries of a group first gives the same number without the
     repetition: sum_h q_h . k_g(h) = sum_g (sum_{h in g} q_h) . k_g.
 
     Args:
-        query: [h, d] mean query.
+        queries: [S, h, d] of a prompt's S tokens.
         keys: [n, g, d] block keys; g divides h.
         similarity: "dot" as in the official code, "cosine" as in the paper's text.
 
     Returns:
         [n] float32.
     """
+    query = queries.float().mean(dim=0)
     heads, size = query.shape
     kv_heads = keys.shape[1]
     group = heads // kv_heads
-    summed = query.float().view(kv_heads, group, size).sum(dim=1)
+    summed = query.view(kv_heads, group, size).sum(dim=1)
     keys = keys.float()
     scores: Tensor = keys.flatten(1) @ summed.flatten()
     if similarity == "dot":
         return scores
     repeated_norms = keys.flatten(1).norm(dim=1) * group**0.5
-    cosine: Tensor = scores / (repeated_norms * query.float().norm()).clamp_min(1e-12)
+    cosine: Tensor = scores / (repeated_norms * query.norm()).clamp_min(1e-12)
     return cosine

@@ -27,10 +27,10 @@ class Taps:
     def _on_key(self, _: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
         self.key = output
 
-    def mean_query(self, head_dim: int, rows: slice) -> Tensor:
-        """[h, d] float32 mean over the chosen rows of the layer now running (design 3.4, 3.6)."""
+    def queries(self, head_dim: int, rows: slice) -> Tensor:
+        """[S', h, d] float32 queries of the chosen rows in the layer now running."""
         assert self.query is not None
-        return _by_head(self.query[0, rows], head_dim).float().mean(dim=0)
+        return _by_head(self.query[0, rows], head_dim).float()
 
     def keys(self, head_dim: int) -> Tensor:
         """[g, S, d] keys of the layer now running."""

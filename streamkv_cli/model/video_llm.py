@@ -23,7 +23,7 @@ from streamkv_cli.model.prompts import Prompt, guidance_ids, render
 from streamkv_cli.model.text_model import TextModel
 
 ChooseContext = Callable[[int, Tensor], Context]
-"""(layer, mean question query [h, d]) -> that layer's context."""
+"""(layer, queries [S', h, d] of the question's own words) -> that layer's context."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Encoded:
 
     Attributes:
         blocks: L tensors [n, 2, g, P, d]: keys before RoPE, and values; unused slots are zero.
-        guidance: L tensors [h, d], mean guidance-prompt query; empty without a guidance prompt.
+        guidance: L tensors [S', h, d], queries of the guidance prompt; empty without one.
     """
 
     blocks: list[Tensor]
@@ -171,7 +171,7 @@ class VideoLLM(TextModel, ABC):
 
         def provide(layer: int) -> Placed:
             if guidance:
-                queries.append(self._taps.mean_query(self.shape.head_dim, rows))
+                queries.append(self._taps.queries(self.shape.head_dim, rows))
             held = context(layer)
             move = torch.tensor(place.axes) - torch.tensor(held.place.axes)
             return held.keys, held.values, held.positions + move.unsqueeze(1)
@@ -184,7 +184,7 @@ class VideoLLM(TextModel, ABC):
 
     @torch.inference_mode()
     def probe(self, prompt: Prompt, choose: ChooseContext, place: Place) -> None:
-        """First pass over the question: `choose` sees every layer's mean question query."""
+        """First pass over the question: `choose` sees every layer's question queries."""
         embeds = self.after_video(self._ids(prompt.after))
         positions = self._words(place.text, embeds.shape[1])
         self._run(embeds, self._asking(prompt, choose, place), positions)
@@ -235,7 +235,7 @@ class VideoLLM(TextModel, ABC):
         rows = slice(first, first + prompt.question.stop - prompt.question.start)
 
         def provide(layer: int) -> Placed:
-            held = choose(layer, self._taps.mean_query(self.shape.head_dim, rows))
+            held = choose(layer, self._taps.queries(self.shape.head_dim, rows))
             return held.keys, held.values, held.positions + (place.text - held.place.text)
 
         return provide

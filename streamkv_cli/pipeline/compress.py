@@ -105,8 +105,8 @@ def _kept(
 ) -> list[list[int]]:
     """Blocks kept in each layer: the best K_l by guidance score, in time order."""
     scores = [
-        block_scores(query, layer_keys[:frames], method.similarity)
-        for query, layer_keys in zip(guidance, keys, strict=True)
+        block_scores(queries, layer_keys[:frames], method.similarity)
+        for queries, layer_keys in zip(guidance, keys, strict=True)
     ]
     budgets = method.keep_budgets(scores)
     return [top_blocks(s, k) for s, k in zip(scores, budgets, strict=True)]

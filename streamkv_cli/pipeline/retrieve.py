@@ -84,14 +84,14 @@ class Retriever:
         start = self._prefix[0].place
         return furthest([layout.after(start, fetched) for layout in self._layouts])
 
-    def choose(self, layer: int, query: Tensor) -> Context:
-        """Context of a layer: init prompt, then its K_l best blocks for this query, in time order.
+    def choose(self, layer: int, queries: Tensor) -> Context:
+        """Context of a layer: init prompt, then its K_l best blocks for the question.
 
         Args:
-            query: [h, d] the layer's mean question query.
+            queries: [S', h, d] the layer's queries of the question's own words.
         """
         summaries = self.summaries(layer)
-        scores = block_scores(query, summaries.keys.to(query.device), self._method.similarity)
+        scores = block_scores(queries, summaries.keys.to(queries.device), self._method.similarity)
         self.scores[layer] = scores
         rows = top_blocks(scores, self.budgets[layer], self._local)
         context = self._prefix[layer]

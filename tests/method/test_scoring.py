@@ -16,9 +16,11 @@ def test_scores_are_those_of_repeated_heads(group: int, g: int, n: int, seed: in
     keys = torch.randn(n, g, 8, generator=generator)
     repeated = keys.repeat_interleave(group, dim=1).flatten(1)
     dot = repeated @ query.flatten()
-    torch.testing.assert_close(block_scores(query, keys), dot, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(block_scores(query[None], keys), dot, atol=1e-4, rtol=1e-4)
     cosine = F.cosine_similarity(repeated, query.flatten()[None])
-    torch.testing.assert_close(block_scores(query, keys, "cosine"), cosine, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        block_scores(query[None], keys, "cosine"), cosine, atol=1e-4, rtol=1e-4
+    )
 
 
 def test_block_keys_are_means_over_tokens() -> None:
@@ -29,4 +31,4 @@ def test_block_keys_are_means_over_tokens() -> None:
 
 
 def test_scores_of_no_blocks_are_empty() -> None:
-    assert block_scores(torch.randn(4, 8), torch.empty(0, 2, 8)).shape == (0,)
+    assert block_scores(torch.randn(3, 4, 8), torch.empty(0, 2, 8)).shape == (0,)
