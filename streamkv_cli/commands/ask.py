@@ -175,7 +175,7 @@ def _checkpoint(
 
 def _refuse_mixed(records: "Sequence[VideoRecord]", checkpoint: "Checkpoint") -> None:
     """Refuse, before anything heavy is loaded, what one model cannot read."""
-    from store import StoreRefused
+    from store import StoreRefused, codec_of
     from streamkv_cli.pipeline.profile import (
         MODEL_FIELDS,
         first_difference,
@@ -184,19 +184,23 @@ def _refuse_mixed(records: "Sequence[VideoRecord]", checkpoint: "Checkpoint") ->
     )
 
     first = records[0]
+    for record in records:
+        codec_of(record)
     for other in records[1:]:
-        if difference := first_difference(first.profile, other.profile, MODEL_FIELDS):
+        # Weights are compared below, by the rule each fingerprint was made with.
+        fields = tuple(name for name in MODEL_FIELDS if name != "weights")
+        if difference := first_difference(first.profile, other.profile, fields):
             raise StoreRefused(
                 f"{first.name} and {other.name} were ingested with different models: {difference}",
                 "choose with --video",
             )
-    now = model_profile(checkpoint, first.profile["dtype"], first.profile["init_prompt"])
-    refuse_mismatch(
-        first.name,
-        first.profile,
-        now,
-        f"give the right one with --model, or ingest {first.name} again",
-    )
+    for record in {record.profile.get("weights"): record for record in reversed(records)}.values():
+        stored = record.profile
+        now = model_profile(checkpoint, stored["dtype"], stored["init_prompt"], like=stored)
+        remedy = f"give the right one with --model, or ingest {record.name} again"
+        if len(records) > 1:
+            remedy += "; --video asks some of the videos only"
+        refuse_mismatch(record.name, stored, now, remedy)
 
 
 def _load(

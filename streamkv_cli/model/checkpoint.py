@@ -13,7 +13,7 @@ from typing import Any
 import xxhash
 
 from streamkv_cli.errors import ModelError
-from streamkv_cli.model.fingerprint import weights_fingerprint
+from streamkv_cli.model.fingerprint import VERSION, version_of, weights_fingerprint
 
 # One entry a model family: config.json's model_type -> the module that knows it.
 FAMILIES = {"llava_onevision": "streamkv_cli.model.llava_onevision"}
@@ -53,6 +53,12 @@ class Checkpoint:
     def weights_fingerprint(self) -> str:
         """Identity of the weights; any retrained tensor changes it."""
         return weights_fingerprint(self.weights)
+
+    def weights_fingerprint_like(self, other: str) -> str:
+        """The same by the rule that `other` was made with, so that the two can be compared."""
+        if version_of(other) == VERSION:
+            return self.weights_fingerprint
+        return weights_fingerprint(self.weights, version_of(other))
 
     @cached_property
     def tokenizer_fingerprint(self) -> str:

@@ -8,25 +8,48 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from store import StoreRefused
+from streamkv_cli.model.identity import config_digest, template_digest
 
 if TYPE_CHECKING:
     from streamkv_cli.method.presets import Method
     from streamkv_cli.model.checkpoint import Checkpoint
 
-MODEL_FIELDS = ("family", "weights", "tokenizer", "rope", "dtype", "init_prompt")
+MODEL_FIELDS = (
+    "family",
+    "weights",
+    "tokenizer",
+    "rope",
+    "config",
+    "template",
+    "dtype",
+    "init_prompt",
+)
 """What has to agree between a memory and the model that reads it."""
 
 _WORDS = {
     "weights": "model weights",
     "rope": "RoPE settings",
+    "config": "model settings (config.json)",
+    "template": "chat template",
+    "pictures": "picture settings (preprocessor_config.json)",
     "fps": "frames a second",
     "keep": "kept fraction",
     "codec": "--kv-dtype",
 }
 
 
-def model_profile(checkpoint: "Checkpoint", dtype: str, init_prompt: str) -> dict[str, Any]:
-    """The part of a profile that a model reading the memory has to match; JSON values only."""
+def model_profile(
+    checkpoint: "Checkpoint",
+    dtype: str,
+    init_prompt: str,
+    like: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The part of a profile that a model reading the memory has to match; JSON values only.
+
+    Args:
+        like: a stored profile to be compared with, which may be of an older version.
+    """
+    weights = str(like.get("weights", "")) if like else checkpoint.weights_fingerprint
     text = checkpoint.config.get("text_config", {})
     rope = text.get("rope_parameters") or {
         "rope_theta": text.get("rope_theta"),
@@ -34,20 +57,28 @@ def model_profile(checkpoint: "Checkpoint", dtype: str, init_prompt: str) -> dic
     }
     return {
         "family": checkpoint.family,
-        "weights": checkpoint.weights_fingerprint,
+        "weights": checkpoint.weights_fingerprint_like(weights),
         "tokenizer": checkpoint.tokenizer_fingerprint,
         "rope": rope,
+        "config": config_digest(checkpoint.config),
+        "template": template_digest(checkpoint.folder),
         "dtype": dtype,
         "init_prompt": init_prompt,
     }
 
 
 def ingest_profile(
-    model: Mapping[str, Any], method: "Method", fps: float, guidance_prompt: str, codec: str
+    model: Mapping[str, Any],
+    method: "Method",
+    fps: float,
+    guidance_prompt: str,
+    codec: str,
+    pictures: str = "",
 ) -> dict[str, Any]:
     """A whole profile: the model's part and everything the ingest decided."""
     return {
         **model,
+        "pictures": pictures,
         "codec": codec,
         "fps": fps,
         "guidance_prompt": guidance_prompt,
@@ -71,11 +102,13 @@ def first_difference(
 ) -> str | None:
     """Name the first field in which two profiles differ, with both values, in words; None if none.
 
+    What an older version did not note in `stored` cannot differ.
+
     Args:
         fields: look at these only, in this order; None looks at all.
     """
     for name in fields or tuple(sorted({*stored, *wanted})):
-        if stored.get(name) != wanted.get(name):
+        if name in stored and stored[name] != wanted.get(name):
             word = _WORDS.get(name, name.replace("_", " "))
             return f"{word} {_short(stored.get(name))} there, {_short(wanted.get(name))} now"
     return None

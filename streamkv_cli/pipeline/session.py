@@ -1,6 +1,6 @@
 """Ingest videos one after another with one model: skip, go on with, or begin each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import xxhash
 
 from store import Geometry, Store, StoreRefused, VideoRecord, VideoState
+from streamkv_cli.model.identity import pictures_digest
 from streamkv_cli.pipeline.profile import first_difference, ingest_profile, model_profile
 from streamkv_cli.pipeline.slots import note_layout
 from streamkv_cli.video import Place, VideoInfo, fingerprint, locate, open_video
@@ -87,15 +88,27 @@ class IngestSession:
         self._on_load = on_load
         self._model: VideoLLM | None = None
 
-    def _profile(self, codec: str) -> dict[str, Any]:
+    def _profile(self, begun: VideoRecord | None) -> Mapping[str, Any]:
+        """What the settings make of a video; one that was begun goes on with what it has.
+
+        Raises:
+            StoreRefused: it was begun with other settings.
+        """
         settings = self._settings
-        return ingest_profile(
-            model_profile(self._checkpoint, self._placement.dtype_name, settings.init_prompt),
+        dtype = self._placement.dtype_name
+        stored = begun.profile if begun else None
+        profile = ingest_profile(
+            model_profile(self._checkpoint, dtype, settings.init_prompt, like=stored),
             settings.method,
             settings.fps,
             settings.guidance_prompt,
-            codec,
+            self._codec(begun),
+            pictures_digest(self._checkpoint.folder),
         )
+        if begun is None:
+            return profile
+        _refuse_other_settings(begun, profile)
+        return begun.profile
 
     def _codec(self, begun: VideoRecord | None) -> str:
         """What blocks are written as; bf16 of a bfloat16 model is raw under another name."""
@@ -133,11 +146,9 @@ class IngestSession:
         progress, decoding = None, 0.0
         while True:
             found = _known(store, identity)
-            profile = self._profile(self._codec(found[0] if found else None))
-            if found is not None:
-                _refuse_other_settings(found[0], profile)
-                if found[1].complete:
-                    return Outcome(*found, progress, decoding)
+            profile = self._profile(found[0] if found else None)
+            if found is not None and found[1].complete:
+                return Outcome(*found, progress, decoding)
             store.refuse_written(identity[:16], place.name)
             resume = resume_point(store, identity[:16] if found else None)
             try:
@@ -158,7 +169,7 @@ class IngestSession:
         store: Store,
         source: str,
         identity: str,
-        profile: dict[str, Any],
+        profile: Mapping[str, Any],
         progress: "Progress | None",
         on_start: Callable[[VideoInfo, "ResumePoint"], None],
         on_progress: Callable[["Progress", list[str]], None],
@@ -210,7 +221,7 @@ class IngestSession:
         model: "VideoLLM",
         layout: "Layout",
         duration: float | None,
-        profile: dict[str, Any],
+        profile: Mapping[str, Any],
     ) -> VideoRecord:
         shape = model.shape
         return VideoRecord(
@@ -238,11 +249,12 @@ class IngestSession:
         )
 
 
-def _refuse_other_settings(record: VideoRecord, profile: dict[str, Any]) -> None:
+def _refuse_other_settings(record: VideoRecord, profile: Mapping[str, Any]) -> None:
     if difference := first_difference(record.profile, profile):
         raise StoreRefused(
             f"{record.name} is in the store with other settings: {difference}",
-            f"remove it first (streamkv rm {record.video_id[:8]}), or use another --store",
+            f"give the stored setting, remove the video (streamkv rm {record.video_id[:8]}), "
+            "or use another --store",
         )
 
 

@@ -230,10 +230,9 @@ def test_repair_brings_a_lost_index_back(streamkv: Streamkv, ingested: Path, sto
     shutil.rmtree(store / "index.lmdb")
     assert "streamkv repair" in one_line_error(streamkv("ls"), 4)
     result = streamkv("repair")
-    assert (result.returncode, result.stderr) == (
-        0,
-        "index rebuilt: 1 video, 6 segments, 68.5 KiB verified\n",
-    )
+    assert result.returncode == 0
+    rebuilt = r"index rebuilt: 1 video, 6 segments, [\d.]+ KiB verified\n"
+    assert re.fullmatch(rebuilt, result.stderr)
     assert streamkv("show", "scenes.mp4", "--json").stdout == before
     (store / "videos" / json.loads(before.splitlines()[0])["id"] / "00000004.safetensors").unlink()
     result = streamkv("repair")
