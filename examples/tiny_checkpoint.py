@@ -1,9 +1,10 @@
-"""Write a tiny LLaVA-OneVision checkpoint with random weights, of the real classes.
+"""Write a tiny checkpoint with random weights, of the real classes of a family.
 
 Its words mean nothing: it exists to see the machinery run, in seconds and without a download.
 
     python examples/tiny_checkpoint.py /tmp/tiny
-    streamkv ingest tests/data/scenes.mp4 --model /tmp/tiny
+    python examples/tiny_checkpoint.py /tmp/tiny-qwen --family qwen2_5_vl
+    streamkv ingest examples/demo.mp4 --model /tmp/tiny
 """
 
 import argparse
@@ -11,17 +12,10 @@ import json
 from pathlib import Path
 
 import torch
+from tiny_families import FAMILIES, Size
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import (
-    LlavaOnevisionConfig,
-    LlavaOnevisionForConditionalGeneration,
-    PreTrainedTokenizerFast,
-    Qwen2Config,
-    SiglipVisionConfig,
-)
+from transformers import AutoModelForImageTextToText, PreTrainedTokenizerFast
 from transformers.utils import logging
-
-CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>", "<video>"]
 
 TEMPLATE = """\
 {% for message in messages %}<|im_start|>{{ message['role'] }}
@@ -34,8 +28,9 @@ TEMPLATE = """\
 {% endif %}"""
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer of single bytes, so that any text has tokens, with Qwen's control tokens."""
+def tokenizer(family: str = "llava_onevision") -> PreTrainedTokenizerFast:
+    """A tokenizer of single bytes, so that any text has tokens, with a family's control tokens."""
+    tiny = FAMILIES[family]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     bytes_only = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
     bytes_only.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -44,22 +39,23 @@ def tokenizer() -> PreTrainedTokenizerFast:
         tokenizer_object=bytes_only,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
-        additional_special_tokens=["<|im_start|>", "<image>", "<video>"],
+        additional_special_tokens=["<|im_start|>", *tiny.control],
     )
-    fast.chat_template = TEMPLATE
+    fast.chat_template = TEMPLATE.replace("<video>", tiny.video)
     return fast
 
 
 def write_tiny_checkpoint(
     folder: Path,
     *,
+    family: str = "llava_onevision",
     seed: int = 0,
     layers: int = 3,
     hidden: int = 64,
     heads: int = 4,
     kv_heads: int = 2,
     image_size: int = 56,
-    patch_size: int = 14,
+    patch_size: int | None = None,
     vision_hidden: int = 32,
     max_shard_size: str = "5GB",
 ) -> Path:
@@ -67,37 +63,19 @@ def write_tiny_checkpoint(
 
     Args:
         folder: created if need be.
+        family: config.json's model_type.
         layers, hidden, heads, kv_heads: of the text model.
-        image_size, patch_size: of the vision tower, pixels. Tokens a frame:
-            ceil(image_size // patch_size / 2) squared.
+        image_size, patch_size: of the vision tower, pixels; families that take pictures of any
+            size have no image size.
         vision_hidden: width of the vision tower.
     """
-    words = tokenizer()
-    config = LlavaOnevisionConfig(
-        vision_config=SiglipVisionConfig(
-            hidden_size=vision_hidden,
-            intermediate_size=2 * vision_hidden,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            image_size=image_size,
-            patch_size=patch_size,
-            vision_use_head=False,
-        ),
-        text_config=Qwen2Config(
-            vocab_size=len(words),
-            hidden_size=hidden,
-            intermediate_size=2 * hidden,
-            num_hidden_layers=layers,
-            num_attention_heads=heads,
-            num_key_value_heads=kv_heads,
-            eos_token_id=words.eos_token_id,
-            pad_token_id=words.pad_token_id,
-        ),
-        image_token_index=words.convert_tokens_to_ids("<image>"),
-        video_token_index=words.convert_tokens_to_ids("<video>"),
-    )
+    tiny = FAMILIES[family]
+    words = tokenizer(family)
+    patch_size = patch_size or tiny.patch_size
+    size = Size(layers, hidden, heads, kv_heads, image_size, patch_size, vision_hidden)
+    config = tiny.config(size, words)
     torch.manual_seed(seed)
-    model = LlavaOnevisionForConditionalGeneration(config).eval()
+    model = AutoModelForImageTextToText.from_config(config).eval()
     with torch.no_grad():
         for name, weight in model.named_parameters():
             # The default initialisation is so small that every answer would be alike.
@@ -115,27 +93,39 @@ def write_tiny_checkpoint(
     model.save_pretrained(folder, max_shard_size=max_shard_size)
     words.save_pretrained(folder)
     (folder / "video_preprocessor_config.json").write_text(
-        json.dumps(
-            {
-                "do_resize": True,
-                "resample": 3,
-                "size": {"height": image_size, "width": image_size},
-                "do_rescale": True,
-                "rescale_factor": 1 / 255,
-                "do_normalize": True,
-                "image_mean": [0.5, 0.5, 0.5],
-                "image_std": [0.5, 0.5, 0.5],
-                "video_processor_type": "LlavaOnevisionVideoProcessor",
-            },
-            indent=2,
-        )
+        json.dumps(_processor(family, size), indent=2)
     )
     return folder
+
+
+def _processor(family: str, size: Size) -> dict[str, object]:
+    """The video processor's configuration, as published checkpoints have it."""
+    common = {
+        "do_resize": True,
+        "resample": 3,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+        "video_processor_type": FAMILIES[family].processor,
+    }
+    if not family.startswith("qwen"):
+        return {**common, "size": {"height": size.image_size, "width": size.image_size}}
+    area = (2 * size.patch_size) ** 2
+    return {
+        **common,
+        "size": {"shortest_edge": 4 * area, "longest_edge": 16384 * area},
+        "patch_size": size.patch_size,
+        "merge_size": 2,
+        "temporal_patch_size": 2,
+    }
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--family", choices=FAMILIES, default="llava_onevision")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    print(write_tiny_checkpoint(arguments.folder, seed=arguments.seed))
+    print(write_tiny_checkpoint(arguments.folder, family=arguments.family, seed=arguments.seed))

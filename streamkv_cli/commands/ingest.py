@@ -74,6 +74,16 @@ def ingest(
         float,
         typer.Option(min=0.001, max=60, help="Frames sampled a second.", rich_help_panel=_VIDEO),
     ] = 0.5,
+    frame_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Most tokens a frame (or the two of a block) is shown in, for models that take "
+            "frames of any size.",
+            rich_help_panel=_VIDEO,
+            show_default="the model's",
+        ),
+    ] = None,
     decoder: Annotated[
         Literal["auto", "decord", "pyav"], typer.Option(help="Who decodes.", rich_help_panel=_VIDEO)
     ] = "auto",
@@ -189,6 +199,7 @@ def ingest(
             decoder=decoder,
             skip_damaged=skip_damaged,
             codec=kv_dtype,
+            frame_tokens=frame_tokens,
         ),
         on_load=lambda: console.detail(f"loading {checkpoint.source}"),
     )

@@ -13,10 +13,8 @@ from typing import Any
 import xxhash
 
 from streamkv_cli.errors import ModelError
+from streamkv_cli.model.families import FAMILIES
 from streamkv_cli.model.fingerprint import VERSION, version_of, weights_fingerprint
-
-# One entry a model family: config.json's model_type -> the module that knows it.
-FAMILIES = {"llava_onevision": "streamkv_cli.model.llava_onevision"}
 
 DEMO = "demo"
 DEMO_FOLDER = Path(__file__).parent / "demo"
@@ -48,6 +46,11 @@ class Checkpoint:
     def family(self) -> str:
         """config.json's model_type; a key of FAMILIES."""
         return str(self.config["model_type"])
+
+    @property
+    def text_config(self) -> dict[str, Any]:
+        """Its part about the text model; the whole, where older versions wrote one part only."""
+        return dict(self.config.get("text_config") or self.config)
 
     @cached_property
     def weights_fingerprint(self) -> str:

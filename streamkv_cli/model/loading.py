@@ -13,17 +13,26 @@ from transformers.utils import logging as transformers_logging
 
 from streamkv_cli.errors import ModelError
 from streamkv_cli.model.attention import register
-from streamkv_cli.model.checkpoint import FAMILIES, Checkpoint
+from streamkv_cli.model.checkpoint import Checkpoint
 from streamkv_cli.model.device import Placement
+from streamkv_cli.model.families import FAMILIES, budget
 
 if TYPE_CHECKING:
     from streamkv_cli.model.video_llm import VideoLLM
 
 
-def load_model(checkpoint: Checkpoint, placement: Placement) -> "VideoLLM":
-    """Load a checkpoint with the file of its family."""
-    family = importlib.import_module(FAMILIES[checkpoint.family])
-    model: VideoLLM = family.load(checkpoint, placement)
+def load_model(
+    checkpoint: Checkpoint, placement: Placement, frame_tokens: int | None = None
+) -> "VideoLLM":
+    """Load a checkpoint with the file of its family.
+
+    Args:
+        frame_tokens: most visual tokens of a block; None takes the family's default.
+    """
+    family = FAMILIES[checkpoint.family]
+    module = importlib.import_module(family.module)
+    tokens = budget(family, frame_tokens)
+    model: VideoLLM = module.load(checkpoint, placement, *([] if tokens is None else [tokens]))
     return model
 
 
@@ -34,7 +43,7 @@ def load_weights(cls: Any, checkpoint: Checkpoint, placement: Placement) -> Any:
         ModelError: a file is damaged, tensors are missing, memory does not suffice, or the text
             model asks for attention that is not supported.
     """
-    text = checkpoint.config.get("text_config", checkpoint.config)
+    text = checkpoint.text_config
     if "sliding_attention" in (text.get("layer_types") or []) or text.get("use_sliding_window"):
         raise ModelError(
             f"{checkpoint.source} uses sliding-window attention, which is not supported",

@@ -28,7 +28,7 @@ class Preprocessing:
     """Resize, rescale and normalise, as a checkpoint's processor configuration says.
 
     Attributes:
-        height, width: size every frame is resized to.
+        height, width: size every frame is resized to, unless the caller knows better.
         filter: torch's name of the resize filter; None where the configuration says no resize.
         scale: factor on pixel values, 1/255 as a rule; None for none.
         mean, std: per channel, None for no normalisation.
@@ -41,10 +41,19 @@ class Preprocessing:
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
 
-    def __call__(self, frames: Sequence[np.ndarray], device: torch.device) -> Tensor:
-        """Frames uint8 [H, W, 3], all of one size -> float32 [T, 3, height, width] on `device`."""
+    def __call__(
+        self,
+        frames: Sequence[np.ndarray],
+        device: torch.device,
+        size: tuple[int, int] | None = None,
+    ) -> Tensor:
+        """Frames uint8 [H, W, 3], all of one size -> float32 [T, 3, height, width] on `device`.
+
+        Args:
+            size: height and width, where they depend on the frames.
+        """
         stacked = torch.from_numpy(np.stack(frames)).to(device).permute(0, 3, 1, 2)
-        pixels = self._resized(stacked).float()
+        pixels = self._resized(stacked, size or (self.height, self.width)).float()
         scale = self.scale if self.scale is not None else 1.0
         if self.mean is None or self.std is None:
             return pixels * scale
@@ -53,8 +62,7 @@ class Preprocessing:
         std = torch.tensor(self.std, device=device).view(-1, 1, 1) * (1.0 / scale)
         return (pixels - mean) / std
 
-    def _resized(self, frames: Tensor) -> Tensor:
-        size = (self.height, self.width)
+    def _resized(self, frames: Tensor, size: tuple[int, int]) -> Tensor:
         if self.filter is None or frames.shape[-2:] == size:
             return frames
         if self.filter == "nearest-exact":
@@ -72,15 +80,16 @@ def load_preprocessing(folder: Path) -> Preprocessing:
     Raises:
         ModelError: no processor configuration, or one that asks for what is not supported.
     """
-    config = _video_processor_config(folder)
+    config = video_processor_config(folder)
     if config.get("do_center_crop"):
         raise ModelError(
             f"the processor of {folder} crops frames, which is not supported",
             "use a checkpoint whose video processor only resizes",
         )
-    size = config.get("size", {"height": 384, "width": 384})
-    if "shortest_edge" in size:
-        size = {"height": size["shortest_edge"], "width": size["shortest_edge"]}
+    size = config.get("size") or {"height": 384, "width": 384}
+    if "height" not in size:
+        side = size.get("shortest_edge", 0)  # 0 where sizes are dynamic
+        size = {"height": side, "width": side}
     normalised = config.get("do_normalize", True)
     return Preprocessing(
         height=int(size["height"]),
@@ -92,7 +101,7 @@ def load_preprocessing(folder: Path) -> Preprocessing:
     )
 
 
-def _video_processor_config(folder: Path) -> dict[str, Any]:
+def video_processor_config(folder: Path) -> dict[str, Any]:
     """The video processor's values; nested since transformers 5, in a file of their own before."""
     for name in _FILES:
         path = folder / name

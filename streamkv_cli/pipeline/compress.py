@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from store import Codec, Geometry, LayerBlocks
-from streamkv_cli.errors import ModelError
+from streamkv_cli.errors import ModelError, VideoError
 from streamkv_cli.method.presets import Method
 from streamkv_cli.method.scoring import block_keys, block_scores
 from streamkv_cli.method.segmenter import Segment, summary_features
@@ -65,6 +65,12 @@ def compress_segment(
         features = torch.cat([features, summary_features(features).unsqueeze(0)])
         headings.append(_summary_heading(segment, model))
     skips = [layout.head - len(heading) for heading in headings]
+    if min(skips) < 0:
+        raise VideoError(
+            f"at {segment.pieces[-1].end:.0f} s the words for its time or number are longer than "
+            f"the {layout.head} tokens a block has for them",
+            "cut so long a stream into parts",
+        )
     encoded = model.encode(features, layout, window.context, window.place, guidance, headings)
     # A block is found by its picture; words around it would make all keys alike.
     keys = [block_keys(blocks[:, 0, :, layout.visual]) for blocks in encoded.blocks]

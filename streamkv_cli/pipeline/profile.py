@@ -50,7 +50,7 @@ def model_profile(
         like: a stored profile to be compared with, which may be of an older version.
     """
     weights = str(like.get("weights", "")) if like else checkpoint.weights_fingerprint
-    text = checkpoint.config.get("text_config", {})
+    text = checkpoint.text_config
     rope = text.get("rope_parameters") or {
         "rope_theta": text.get("rope_theta"),
         "rope_scaling": text.get("rope_scaling"),
@@ -74,13 +74,19 @@ def ingest_profile(
     guidance_prompt: str,
     codec: str,
     pictures: str = "",
+    frame_tokens: int | None = None,
 ) -> dict[str, Any]:
-    """A whole profile: the model's part and everything the ingest decided."""
+    """A whole profile: the model's part and everything the ingest decided.
+
+    Args:
+        frame_tokens: most visual tokens of a block; None where the model leaves no choice.
+    """
     return {
         **model,
         "pictures": pictures,
         "codec": codec,
         "fps": fps,
+        "frame_tokens": frame_tokens,
         "guidance_prompt": guidance_prompt,
         "threshold": method.threshold,
         "cut_on": method.cut_on,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import xxhash
 
 from store import Geometry, Store, StoreRefused, VideoRecord, VideoState
+from streamkv_cli.model.families import FAMILIES, budget
 from streamkv_cli.model.identity import pictures_digest
 from streamkv_cli.pipeline.profile import first_difference, ingest_profile, model_profile
 from streamkv_cli.pipeline.slots import note_layout
@@ -38,6 +39,7 @@ class Settings:
         init_prompt, guidance_prompt: the words before and behind each segment.
         codec: how blocks are written, a name of `store.CODECS`; None goes on as a video was begun,
             and begins with DEFAULT_CODEC.
+        frame_tokens: most visual tokens of a block; None takes the model family's default.
     """
 
     method: "Method"
@@ -47,6 +49,7 @@ class Settings:
     decoder: Decoder = "auto"
     skip_damaged: bool = False
     codec: str | None = None
+    frame_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class IngestSession:
         self._placement = placement
         self._settings = settings
         self._on_load = on_load
+        self._frame_tokens = budget(FAMILIES[checkpoint.family], settings.frame_tokens)
         self._model: VideoLLM | None = None
 
     def _profile(self, begun: VideoRecord | None) -> Mapping[str, Any]:
@@ -104,6 +108,7 @@ class IngestSession:
             settings.guidance_prompt,
             self._codec(begun),
             pictures_digest(self._checkpoint.folder),
+            self._frame_tokens,
         )
         if begun is None:
             return profile
@@ -211,7 +216,7 @@ class IngestSession:
             from streamkv_cli.model.loading import load_model
 
             self._on_load()
-            self._model = load_model(self._checkpoint, self._placement)
+            self._model = load_model(self._checkpoint, self._placement, self._frame_tokens)
         return self._model
 
     def _record(

@@ -26,18 +26,29 @@ def frames_of(count: int, size: tuple[int, int], seed: int = 0) -> list[np.ndarr
 
 
 class Pair:
-    """One video of noise, read by both."""
+    """One video, read by both.
 
-    def __init__(self, folder: Path, size: tuple[int, int], fps: float, frames: int = 11) -> None:
+    Args:
+        frames: pictures sampled at `fps`, the first at 0 s.
+        question: with the init prompt, what is asked.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        frames: list[np.ndarray],
+        fps: float,
+        question: tuple[str, str] = ("Remember all.", "What colour is the second thing?"),
+    ) -> None:
         self.ours = load_model(find_checkpoint(str(folder)), choose_placement("cpu", "float32"))
         self.stock = AutoModelForImageTextToText.from_pretrained(folder).eval()
         self.fps = fps
-        self.frames = frames_of(frames, size)
+        self.frames = frames
         self.pixels = self.ours.preprocess(self.frames)
-        self.layout = self.ours.lay_out(size[1], size[0], fps)
+        self.layout = self.ours.lay_out(frames[0].shape[1], frames[0].shape[0], fps)
         self.features = self.ours.features(self.pixels).tokens
         self.blocks = len(self.features)
-        self.prompt = self.ours.prompt("Remember all.", "What colour is the second thing?")
+        self.prompt = self.ours.prompt(*question)
         self.prefix = self.ours.encode_prefix(self.prompt.before)
         self.layers = self.ours.shape.layers
 

@@ -10,9 +10,11 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from streamkv_cli.model.context import Context
+from streamkv_cli.model.layout import FilmLayout
 from streamkv_cli.model.prompts import Prompt
 from streamkv_cli.model.video_llm import VideoLLM
-from tests.model.pair import Pair
+from tests.model.masked import masked_logits
+from tests.model.pair import Pair, frames_of
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,26 @@ CASES = {
     "LLaVA-OneVision, 5 heads to 1, odd frame side": Case(
         {"heads": 5, "kv_heads": 1, "hidden": 80, "image_size": 70, "layers": 2}
     ),
+    "Qwen2.5-VL, 3 heads to 1": Case(
+        {"family": "qwen2_5_vl", "heads": 6, "kv_heads": 2, "hidden": 96}, (131, 197)
+    ),
+    "Qwen2.5-VL, 7 heads to 1, uneven seconds a block": Case(
+        {"family": "qwen2_5_vl", "heads": 7, "kv_heads": 1, "hidden": 112, "layers": 2},
+        (85, 57),
+        fps=3.0,
+    ),
+    "Qwen3-VL, 3 heads to 1": Case(
+        {"family": "qwen3_vl", "heads": 6, "kv_heads": 2, "hidden": 96}, (131, 197)
+    ),
+    "Qwen3-VL, 7 heads to 1, times of two and three digits": Case(
+        {"family": "qwen3_vl", "heads": 7, "kv_heads": 1, "hidden": 112, "layers": 3},
+        (97, 65),
+        fps=0.05,
+    ),
+    "InternVL, 3 heads to 1": Case({"family": "internvl", "heads": 6, "kv_heads": 2, "hidden": 96}),
+    "InternVL, 5 heads to 1": Case(
+        {"family": "internvl", "heads": 5, "kv_heads": 1, "hidden": 80, "image_size": 84}
+    ),
 }
 
 
@@ -37,7 +59,7 @@ CASES = {
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     case = CASES[request.param]
     folder = write_tiny_checkpoint(tmp_path_factory.mktemp("parity"), seed=3, **case.shape)
-    return Pair(folder, case.size, case.fps)
+    return Pair(folder, frames_of(11, case.size), case.fps)
 
 
 @pytest.mark.parametrize("guidance", [False, True], ids=["plain", "with guidance prompt"])
@@ -49,6 +71,22 @@ def test_logits_are_the_stock_models(pair: Pair, cuts: list[int], guidance: bool
     ours = pair.logits(held)
     assert float(stock.abs().max()) > 1  # logits that are all alike would prove nothing
     torch.testing.assert_close(ours, stock[0, -len(ours) :], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("window", [1, 2, 3])
+def test_a_window_smaller_than_the_video_is_a_mask_of_the_stock_model(
+    pair: Pair, window: int
+) -> None:
+    """A window of 2 cuts through the segment of three blocks before the last."""
+    cuts = [1, 4, pair.blocks - 1]
+    held = pair.encode(cuts, guidance=True, window=window)
+    first = pair.blocks - window
+    if (pair.fps, pair.layout.frames) == (3.0, 2) and isinstance(pair.layout, FilmLayout):
+        pytest.skip("uneven times, counted anew in each window, are no one numbering of a video")
+    stock = masked_logits(pair, cuts, window)
+    ours = pair.logits(held, first)
+    assert not torch.allclose(ours, pair.logits(pair.encode(cuts)), atol=1e-2)
+    torch.testing.assert_close(ours, stock, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("further", [0, 500])
