@@ -12,6 +12,7 @@ from store.geometry import Geometry
 from store.migrate import Migrated, migrate
 from store.rebuild import Rebuilt, rebuild
 from store.records import BlockSpan, SegmentRecord, VideoRecord
+from store.scan import SegmentKeys
 from store.state import Gap, VideoState, find_gaps
 from store.store import Store
 from store.summaries import BlockRef, LayerSummaries
@@ -30,6 +31,7 @@ __all__ = [
     "LayerSummaries",
     "Migrated",
     "Rebuilt",
+    "SegmentKeys",
     "SegmentRecord",
     "Store",
     "StoreDamaged",

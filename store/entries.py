@@ -139,21 +139,50 @@ def summary_values(head: SegmentHead) -> Iterator[tuple[bytes, bytes]]:
 
 def read_summary(key: bytes | memoryview, value: bytes | memoryview) -> SummaryEntry:
     """One layer of one segment out of an entry of `summaries`; ValueError where damaged."""
-    body = unseal(key, value)
-    if len(body) < SUMMARY_HEADER.size:
-        raise ValueError("too short")
-    magic, kind, summary, heads, size, rows, block_bytes, offset = SUMMARY_HEADER.unpack_from(body)
-    dtype = _NUMPY_DTYPES.get(kind)
-    if magic != SUMMARY_MAGIC or dtype is None:
-        raise ValueError("not a summary entry")
-    if len(body) != SUMMARY_HEADER.size + rows * (8 + 4 + heads * size * dtype.itemsize):
-        raise ValueError("its arrays do not fill it")
+    body, (kind, summary, heads, size, rows, block_bytes, offset) = _summary_body(key, value)
+    dtype = _NUMPY_DTYPES[kind]
     at = SUMMARY_HEADER.size
     checksums: npt.NDArray[np.uint64] = np.frombuffer(body, "<u8", rows, at)
     blocks: npt.NDArray[np.int32] = np.frombuffer(body, "<i4", rows, at + 8 * rows)
     keys = np.frombuffer(body, dtype, rows * heads * size, at + 12 * rows)
     table = LayerTable(blocks, checksums, keys.reshape(rows, heads, size))
     return SummaryEntry(table, bool(summary), block_bytes, offset)
+
+
+def read_last_key(
+    key: bytes | memoryview, value: bytes | memoryview, row_bytes: int
+) -> tuple[int, int, memoryview | None]:
+    """Rows of an entry of `summaries`, bytes of a block, and the summary block's key if it has one.
+
+    A fraction of the work of `read_summary`, for scans over very many segments.
+
+    Args:
+        row_bytes: size of one block key.
+
+    Raises:
+        ValueError: damaged, or its keys are not of this size.
+    """
+    body, (kind, summary, heads, size, rows, block_bytes, _) = _summary_body(key, value)
+    if heads * size * _NUMPY_DTYPES[kind].itemsize != row_bytes:
+        raise ValueError("not of the video's geometry")
+    return rows, block_bytes, body[len(body) - row_bytes :] if summary and rows else None
+
+
+def _summary_body(
+    key: bytes | memoryview, value: bytes | memoryview
+) -> tuple[memoryview, tuple[int, ...]]:
+    """Verified body and header of an entry of `summaries`, without the magic."""
+    body = unseal(key, value)
+    if len(body) < SUMMARY_HEADER.size:
+        raise ValueError("too short")
+    magic, *header = SUMMARY_HEADER.unpack_from(body)
+    kind, _, heads, size, rows, _, _ = header
+    dtype = _NUMPY_DTYPES.get(kind)
+    if magic != SUMMARY_MAGIC or dtype is None:
+        raise ValueError("not a summary entry")
+    if len(body) != SUMMARY_HEADER.size + rows * (8 + 4 + heads * size * dtype.itemsize):
+        raise ValueError("its arrays do not fill it")
+    return body, tuple(header)
 
 
 def _digest(key: bytes | memoryview, body: bytes | memoryview) -> int:

@@ -30,7 +30,7 @@ def read_video(key: bytes | memoryview, value: memoryview) -> tuple[VideoRecord,
         ) from error
 
 
-def read_segment(video: VideoRecord, key: memoryview, value: memoryview) -> SegmentRecord:
+def read_segment(video: VideoRecord, key: bytes | memoryview, value: memoryview) -> SegmentRecord:
     """An entry of `segments` of `video`; StoreDamaged where it is not as written."""
     try:
         return entries.read_segment(key, value)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from store.attached import read_attachment
 from store.blocks import IOCount
 from store.disk import make_folder, sync_folder
 from store.errors import StoreDamaged, StoreRefused, disk_errors
-from store.index import Delete, Index
+from store.index import Delete, Index, Snapshot
 from store.index_check import REBUILD
 from store.lock import LOCK_NAME, FileLock, being_written, holder
 from store.lookup import find_segment, find_video, read_segment, read_video
@@ -38,6 +39,7 @@ from store.root import (
     refuse_old,
     take_guard,
 )
+from store.scan import SegmentKeys, scan_layer
 from store.state import NOTHING_YET, VideoState
 from store.summaries import BlockRef, LayerSummaries, read_layer
 from store.writer import VideoWriter, refuse_difference
@@ -148,22 +150,51 @@ class Store:
         with self._index.read() as snapshot:
             return find_video(snapshot, video_id)[1]
 
-    def summaries(self, layer: int, video_ids: Sequence[str]) -> LayerSummaries:
+    def segment(self, video_id: str, number: int) -> SegmentRecord:
+        """One segment of a video; StoreMissing where there is no such video or segment."""
+        with self._index.read() as snapshot:
+            return find_segment(snapshot, find_video(snapshot, video_id)[0], number)
+
+    def summaries(
+        self,
+        layer: int,
+        video_ids: Sequence[str],
+        segments: Mapping[str, Iterable[int]] | None = None,
+    ) -> LayerSummaries:
         """The block keys of `layer` of these videos, all as of one moment.
+
+        Args:
+            segments: numbers of the segments wanted of each video, by its id, ascending; all
+                segments without it.
 
         Raises:
             StoreMissing: there is no such video.
-            StoreRefused: their KV differs in shape or dtype, so no one model can read them all.
+            StoreRefused: their keys differ in shape or dtype, so no one model can read them all.
             StoreDamaged: an index entry is missing or not as written.
             ValueError: no such layer.
         """
         with self._index.read() as snapshot:
-            videos = [find_video(snapshot, video_id) for video_id in video_ids]
-            for video, _ in videos:
-                self._remember(video, videos[0][0])
-                if not 0 <= layer < video.geometry.layers:
-                    raise ValueError(f"layer {layer} of a model of {video.geometry.layers} layers")
-            return read_layer(snapshot, layer, videos)
+            return read_layer(
+                snapshot, layer, self._of_one_kind(snapshot, layer, video_ids), segments
+            )
+
+    def scan_segments(
+        self, layer: int, video_ids: Sequence[str], states: Sequence[VideoState], chunk: int = 8192
+    ) -> Iterator[SegmentKeys]:
+        """One key a segment of `layer`, in chunks: a scan that holds no more than one of them.
+
+        Args:
+            video_ids: the videos, in the order in which their segments shall come.
+            states: of the videos at one moment; segments added since are passed over.
+            chunk: segments held at a time.
+
+        Raises:
+            As `summaries`.
+        """
+        with self._index.read() as snapshot:
+            videos = self._of_one_kind(snapshot, layer, video_ids)
+            records = [video for video, _ in videos]
+            yield from scan_layer(snapshot, layer, list(zip(records, states, strict=True)), chunk)
 
     def read_blocks(
         self, layer: int, refs: Sequence[BlockRef], device: torch.device | str = "cpu"
@@ -321,6 +352,20 @@ class Store:
             with self._index.read() as snapshot:
                 self._records[video_id] = find_video(snapshot, video_id)[0]
         return self._records[video_id]
+
+    def _of_one_kind(
+        self, snapshot: Snapshot, layer: int, video_ids: Sequence[str]
+    ) -> list[tuple[VideoRecord, VideoState]]:
+        """Videos whose block keys are alike; tokens a block may differ."""
+        videos = [find_video(snapshot, video_id) for video_id in video_ids]
+        for video, _ in videos:
+            tokens = video.geometry.tokens
+            first = videos[0][0]
+            alike = replace(first, geometry=replace(first.geometry, tokens=tokens))
+            self._remember(video, alike)
+            if not 0 <= layer < video.geometry.layers:
+                raise ValueError(f"layer {layer} of a model of {video.geometry.layers} layers")
+        return videos
 
     def _remember(self, video: VideoRecord, first: VideoRecord) -> None:
         if video.geometry != first.geometry:

@@ -5,7 +5,7 @@ One range scan a video, one copy of the keys, no loop over blocks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from store.codec import codec_of
-from store.entries import SummaryEntry, read_summary, summary_prefix
+from store.entries import SummaryEntry, read_summary, summary_key, summary_prefix
 from store.errors import StoreDamaged
 from store.geometry import Geometry
 from store.index import Snapshot
@@ -99,29 +99,80 @@ class LayerSummaries:
 
 
 def read_layer(
-    snapshot: Snapshot, layer: int, videos: Sequence[tuple[VideoRecord, VideoState]]
+    snapshot: Snapshot,
+    layer: int,
+    videos: Sequence[tuple[VideoRecord, VideoState]],
+    segments: Mapping[str, Iterable[int]] | None = None,
 ) -> LayerSummaries:
     """Gather one layer's summaries; the videos share one geometry.
+
+    Args:
+        segments: numbers of the segments wanted of each video, by its id, ascending; all if None.
 
     Raises:
         StoreDamaged: an entry is missing or not as written.
     """
-    import torch
-
     found: list[tuple[int, int, SummaryEntry]] = []
     for place, (video, state) in enumerate(videos):
-        before = len(found)
-        for key, value in snapshot.scan("summaries", summary_prefix(layer, video.video_id)):
-            segment = int.from_bytes(key[-4:], "big")
-            found.append((place, segment, _entry(key, value, video, layer, segment)))
-        if not state.agrees([segment for _, segment, _ in found[before:]]):
-            raise StoreDamaged(
-                f"the index has {len(found) - before} of {state.held} segments in layer "
-                f"{layer} of video {video.name} ({video.video_id})",
-                REBUILD,
-                video=video.video_id,
-                layer=layer,
-            )
+        if segments is None:
+            found += _all_of(snapshot, layer, place, video, state)
+        else:
+            for number in segments.get(video.video_id, ()):
+                entry = _one_of(snapshot, layer, video, number)
+                found.append((place, number, entry))
+    return _joined(layer, videos, found)
+
+
+def _all_of(
+    snapshot: Snapshot, layer: int, place: int, video: VideoRecord, state: VideoState
+) -> list[tuple[int, int, SummaryEntry]]:
+    found = []
+    for key, value in snapshot.scan("summaries", summary_prefix(layer, video.video_id)):
+        segment = int.from_bytes(key[-4:], "big")
+        found.append((place, segment, _entry(key, value, video, layer, segment)))
+    if not state.agrees([segment for _, segment, _ in found]):
+        raise missing_entries(video, layer, len(found), state.held)
+    return found
+
+
+def _one_of(snapshot: Snapshot, layer: int, video: VideoRecord, number: int) -> SummaryEntry:
+    key = summary_key(layer, video.video_id, number)
+    value = snapshot.get("summaries", key)
+    if value is None:
+        raise damaged_entry(video, layer, number, "it is missing")
+    return _entry(key, value, video, layer, number)
+
+
+def missing_entries(video: VideoRecord, layer: int, found: int, expected: int) -> StoreDamaged:
+    """The error for a layer of a video that has too few segments in the index."""
+    return StoreDamaged(
+        f"the index has {found} of {expected} segments in layer "
+        f"{layer} of video {video.name} ({video.video_id})",
+        REBUILD,
+        video=video.video_id,
+        layer=layer,
+    )
+
+
+def damaged_entry(video: VideoRecord, layer: int, segment: int, why: str) -> StoreDamaged:
+    """The error for an entry that is not as written."""
+    return StoreDamaged(
+        f"the index entry of segment {segment}, layer {layer} of video {video.name} "
+        f"({video.video_id}): {why}",
+        REBUILD,
+        video=video.video_id,
+        segment=segment,
+        layer=layer,
+    )
+
+
+def _joined(
+    layer: int,
+    videos: Sequence[tuple[VideoRecord, VideoState]],
+    found: Sequence[tuple[int, int, SummaryEntry]],
+) -> LayerSummaries:
+    import torch
+
     rows = np.array([len(entry.table.blocks) for _, _, entry in found], dtype=np.int64)
     ends = np.cumsum(rows)
     total = int(ends[-1]) if len(ends) else 0
@@ -146,7 +197,7 @@ def read_layer(
 
 
 def _entry(
-    key: memoryview, value: memoryview, video: VideoRecord, layer: int, segment: int
+    key: bytes | memoryview, value: memoryview, video: VideoRecord, layer: int, segment: int
 ) -> SummaryEntry:
     try:
         entry = read_summary(key, value)
@@ -156,14 +207,7 @@ def _entry(
         if entry.table.keys.shape[1:] != shape or entry.block_bytes != size:
             raise ValueError("not of the video's geometry")
     except ValueError as error:
-        raise StoreDamaged(
-            f"the index entry of segment {segment}, layer {layer} of video {video.name} "
-            f"({video.video_id}): {error}",
-            REBUILD,
-            video=video.video_id,
-            segment=segment,
-            layer=layer,
-        ) from error
+        raise damaged_entry(video, layer, segment, str(error)) from error
     return entry
 
 

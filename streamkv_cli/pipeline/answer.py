@@ -10,11 +10,14 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, TextStreamer
 
-from store import Store, VideoRecord, codec_of
+from store import Store, VideoRecord
 from streamkv_cli.method.presets import Method
+from streamkv_cli.model.context import Context
+from streamkv_cli.model.prompts import Prompt
 from streamkv_cli.model.video_llm import VideoLLM
+from streamkv_cli.pipeline.catalog import Catalog
 from streamkv_cli.pipeline.evidence import Evidence, gather
-from streamkv_cli.pipeline.retrieve import Retriever, stored_blocks
+from streamkv_cli.pipeline.retrieve import Retriever
 from streamkv_cli.pipeline.slots import layout_of
 
 
@@ -87,6 +90,72 @@ class _Words(TextStreamer):
             self._on_text(text)
 
 
+class Asker:
+    """Answers questions with one model, which encodes each init prompt once.
+
+    Args:
+        model: the one that the videos were ingested with.
+        method: retrieval settings.
+        sampling: how words are picked.
+    """
+
+    def __init__(self, model: VideoLLM, method: Method, sampling: Sampling) -> None:
+        self.model = model
+        self.method = method
+        self.sampling = sampling
+        self._prefixes: dict[tuple[int, ...], list[Context]] = {}
+
+    def answer(
+        self,
+        catalog: Catalog,
+        question: str,
+        on_text: Callable[[str], None] = lambda _: None,
+    ) -> Answer:
+        """Answer a question from stored KV; no video is opened.
+
+        Args:
+            catalog: what may be drawn from, of videos whose profiles agree with the model.
+            on_text: told of the answer's text as it comes.
+
+        Raises:
+            UsageError: the question is empty or holds a control token.
+            StoreDamaged: a block that was chosen does not read back as it was written.
+        """
+        begun = time.perf_counter()
+        model, io = self.model, catalog.store.io
+        prompt = model.prompt(catalog.records[0].profile["init_prompt"], question)
+        layouts = [layout_of(record, model) for record in catalog.records]
+        retriever = Retriever(catalog, self.prefix(prompt), layouts, self.method)
+        before = copy.copy(io)
+        if not retriever.everything_fits:
+            model.probe(prompt, retriever.choose, retriever.place)
+            retriever.settle()
+        words = _Words(model.tokenizer, on_text)
+        torch.manual_seed(self.sampling.seed)
+        config = _generation(model, self.sampling)
+        tokens = model.generate(prompt, retriever.choose, retriever.place, config, words)
+        done = time.perf_counter()
+        return Answer(
+            text="".join(words.pieces).strip(),
+            tokens=tokens,
+            prompt=prompt.text,
+            evidence=gather(retriever, catalog),
+            budgets=retriever.fetched,
+            blocks_stored=sum(retriever.stored),
+            blocks_fetched=io.blocks - before.blocks,
+            bytes_stored=retriever.bytes_stored,
+            bytes_fetched=io.bytes - before.bytes,
+            seconds_to_first_token=(words.first_token or done) - begun,
+            seconds=done - begun,
+        )
+
+    def prefix(self, prompt: Prompt) -> list[Context]:
+        """KV of what stands before the video, per layer."""
+        if prompt.before not in self._prefixes:
+            self._prefixes[prompt.before] = self.model.encode_prefix(prompt.before)
+        return self._prefixes[prompt.before]
+
+
 def answer_question(
     store: Store,
     records: Sequence[VideoRecord],
@@ -94,64 +163,28 @@ def answer_question(
     method: Method,
     question: str,
     *,
-    init_prompt: str,
     sampling: Sampling,
+    init_prompt: str | None = None,
     on_text: Callable[[str], None] = lambda _: None,
 ) -> Answer:
-    """Answer a question from stored KV; no video is opened.
+    """Answer one question from stored KV of some videos, all that is stored of them.
 
     Args:
         store: open for reading.
         records: the videos to draw from; their profiles agree with the model.
         method: retrieval settings.
-        init_prompt: the one the videos were ingested with.
+        init_prompt: must be the one the videos were ingested with, where it is given.
         on_text: told of the answer's text as it comes.
 
     Raises:
+        ValueError: another init prompt, or a video that the store does not hold.
         StoreDamaged: a block that was chosen does not read back as it was written.
     """
-    begun = time.perf_counter()
-    prompt = model.prompt(init_prompt, question)
-    prefix = model.encode_prefix(prompt.before)
-    ids = [record.video_id for record in records]
-    layouts = [layout_of(record, model) for record in records]
-    retriever = Retriever(store, ids, prefix, layouts, method)
-    before = copy.copy(store.io)
-    if not retriever.everything_fits:
-        model.probe(prompt, retriever.choose, retriever.place)
-        retriever.settle()
-    words = _Words(model.tokenizer, on_text)
-    torch.manual_seed(sampling.seed)
-    tokens = model.generate(
-        prompt, retriever.choose, retriever.place, _generation(model, sampling), words
-    )
-    videos = [
-        (record.video_id, record.name, segments)
-        for record, segments in zip(records, retriever.segments, strict=True)
-    ]
-    done = time.perf_counter()
-    return Answer(
-        text="".join(words.pieces).strip(),
-        tokens=tokens,
-        prompt=prompt.text,
-        evidence=gather(retriever, videos, model.shape.layers),
-        budgets=[min(k, n) for k, n in zip(retriever.budgets, retriever.stored, strict=True)],
-        blocks_stored=sum(retriever.stored),
-        blocks_fetched=store.io.blocks - before.blocks,
-        bytes_stored=_bytes_stored(records, retriever),
-        bytes_fetched=store.io.bytes - before.bytes,
-        seconds_to_first_token=(words.first_token or done) - begun,
-        seconds=done - begun,
-    )
-
-
-def _bytes_stored(records: Sequence[VideoRecord], retriever: Retriever) -> int:
-    """Bytes of all blocks of these videos, whose codecs may differ."""
-    total = 0
-    for record, segments in zip(records, retriever.segments, strict=True):
-        blocks = sum(stored_blocks(segments, record.geometry.layers))
-        total += blocks * codec_of(record).block_bytes(record.geometry)
-    return total
+    if init_prompt not in (None, records[0].profile["init_prompt"]):
+        raise ValueError("the videos were ingested with another init prompt")
+    states = {record.video_id: state for record, state in store.videos()}
+    catalog = Catalog(store, [(record, states[record.video_id]) for record in records])
+    return Asker(model, method, sampling).answer(catalog, question, on_text)
 
 
 def _generation(model: VideoLLM, sampling: Sampling) -> GenerationConfig:

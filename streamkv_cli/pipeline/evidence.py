@@ -1,10 +1,9 @@
 """Evidence: which seconds of which video an answer rests on."""
 
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from store import SegmentRecord
+from streamkv_cli.pipeline.catalog import Catalog
 from streamkv_cli.pipeline.retrieve import Retriever
 
 
@@ -18,6 +17,7 @@ class Evidence:
         start, end: seconds.
         layers: most layers that chose one block of it.
         score: mass its blocks got, summed over layers, 1 for a layer that looked at nothing else.
+        segment: number of the segment that it begins in.
     """
 
     video: str
@@ -26,23 +26,19 @@ class Evidence:
     end: float
     layers: int
     score: float
+    segment: int = 0
 
 
-def gather(
-    retriever: Retriever,
-    videos: Sequence[tuple[str, str, Sequence[SegmentRecord]]],
-    layers: int,
-) -> list[Evidence]:
+def gather(retriever: Retriever, catalog: Catalog) -> list[Evidence]:
     """Evidence of an answered question, best first: by layers, then by score.
 
     Args:
         retriever: after the second pass.
-        videos: id, name and segments of each video asked, in the retriever's order.
-        layers: of the model.
+        catalog: that it drew from.
     """
     votes: dict[tuple[int, int, int], int] = defaultdict(int)
     shares: dict[tuple[int, int, int], float] = defaultdict(float)
-    for layer in range(layers):
+    for layer in range(catalog.layers):
         summaries = retriever.summaries(layer)
         for row, share in zip(*retriever.chosen(layer), strict=True):
             if summaries.summary[row]:
@@ -54,14 +50,21 @@ def gather(
             )
             votes[block] += 1
             shares[block] += share
-    segments = [{segment.number: segment for segment in records} for _, _, records in videos]
     found = []
     for block in sorted(votes):
-        video, segment, index = block
-        span = segments[video][segment].spans[index]
-        video_id, name, _ = videos[video]
+        place, number, index = block
+        span = catalog.segment(place, number).spans[index]
+        record = catalog.records[place]
         found.append(
-            Evidence(name, video_id, span.start, span.end, votes[block], shares[block] / layers)
+            Evidence(
+                record.name,
+                record.video_id,
+                span.start,
+                span.end,
+                votes[block],
+                shares[block] / catalog.layers,
+                number,
+            )
         )
     return sorted(_joined(found), key=lambda e: (-e.layers, -e.score, e.start))
 

@@ -1,88 +1,76 @@
 """Layer-adaptive fetch: which blocks each layer reads for a question (design 3.5 and 3.6)."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
-from itertools import chain
-from typing import Any
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from store import LayerSummaries, SegmentRecord, Store
+from store import BlockRef, LayerSummaries
 from streamkv_cli.method.presets import Method
 from streamkv_cli.method.scoring import block_scores
 from streamkv_cli.method.selection import mass, top_blocks
 from streamkv_cli.model.context import Context
 from streamkv_cli.model.layout import Layout, Place, furthest
+from streamkv_cli.pipeline.catalog import Catalog
 from streamkv_cli.pipeline.slots import skips_by_row
-
-
-def stored_blocks(segments: Iterable[SegmentRecord], layers: int) -> list[int]:
-    """Blocks stored in each layer, summary blocks included."""
-    counts = [0] * layers
-    for segment in segments:
-        for layer, kept in enumerate(segment.kept):
-            counts[layer] += kept + segment.summary
-    return counts
-
-
-@dataclass
-class _Held:
-    """Blocks of one layer that are on the device: rows of its summaries, and their KV."""
-
-    rows: list[int]
-    blocks: Tensor
 
 
 class Retriever:
     """Serves each layer the blocks it asks for, reading no others.
 
-    Used twice a question: with `equal` for the first pass, and with `adaptive` once `settle` has
-    made budgets of the first pass's scores. Blocks read in the first pass are not read again.
+    Used twice a question: with equal budgets for the first pass, and with adaptive ones once
+    `settle` has made them of the first pass's scores. Blocks read in the first pass are not read
+    again. Where the catalog is coarse, the first pass also picks the segments that the second one
+    chooses from.
 
     Args:
-        store: open for reading.
-        video_ids: the videos to draw from, in the order their blocks shall stand.
+        catalog: what may be drawn from.
         prefix: per layer, the init prompt.
-        layouts: of the videos' blocks.
+        layouts: of the blocks of the catalog's videos.
         method: how many blocks, and how they are scored.
     """
 
     def __init__(
         self,
-        store: Store,
-        video_ids: Sequence[str],
+        catalog: Catalog,
         prefix: Sequence[Context],
         layouts: Sequence[Layout],
         method: Method,
     ) -> None:
-        self._store = store
-        self._video_ids = list(video_ids)
+        self._catalog = catalog
         self._prefix = list(prefix)
         self._layouts = list(layouts)
         self._method = method
         # The most recent blocks of several videos mean nothing to one question.
-        self._local = method.local if len(self._video_ids) == 1 else 0
+        self._local = method.local if len(catalog.records) == 1 else 0
         self._summaries: dict[int, LayerSummaries] = {}
-        self._held: dict[int, _Held] = {}
-        self.segments = [store.segments(video_id) for video_id in self._video_ids]
-        layers = len(self._prefix)
-        self.stored = stored_blocks(chain.from_iterable(self.segments), layers)
-        self.scores: list[Tensor] = [torch.empty(0)] * layers
-        self.budgets = [method.blocks] * layers
+        self._held: list[dict[BlockRef, Tensor]] = [{} for _ in prefix]
+        self.stored = [0] * len(self._prefix)
+        self.bytes_stored = 0
+        if not catalog.coarse:
+            self.stored = catalog.stored()
+            self.bytes_stored = catalog.bytes_stored()
+        self.scores: list[Tensor] = [torch.empty(0)] * len(self._prefix)
+        self.budgets = [method.blocks] * len(self._prefix)
 
     @property
     def everything_fits(self) -> bool:
         """Every layer fetches all it has: there is nothing to choose, so no first pass is due."""
-        return max(self.stored) <= self._method.blocks
+        return not self._catalog.coarse and max(self.stored) <= self._method.blocks
 
     @property
     def place(self) -> Place:
         """Where the question stands: behind the longest context that a layer may choose."""
-        fetched = max(min(k, n) for k, n in zip(self.budgets, self.stored, strict=True))
-        start = self._prefix[0].place
-        return furthest([layout.after(start, fetched) for layout in self._layouts])
+        start, longest = self._prefix[0].place, max(self.fetched)
+        return furthest([layout.after(start, longest) for layout in dict.fromkeys(self._layouts)])
+
+    @property
+    def fetched(self) -> list[int]:
+        """Blocks each layer fetches, as far as is known."""
+        known = [n or k for k, n in zip(self.budgets, self.stored, strict=True)]
+        return [min(k, n) for k, n in zip(self.budgets, known, strict=True)]
 
     def choose(self, layer: int, queries: Tensor) -> Context:
         """Context of a layer: init prompt, then its K_l best blocks for the question.
@@ -90,20 +78,21 @@ class Retriever:
         Args:
             queries: [S', h, d] the layer's queries of the question's own words.
         """
-        summaries = self.summaries(layer)
-        scores = block_scores(queries, summaries.keys.to(queries.device), self._method.similarity)
+        score = partial(self._score, queries)
+        if layer not in self._summaries:
+            self._summaries[layer] = self._find(layer, score)
+        scores = score(self._summaries[layer].keys)
         self.scores[layer] = scores
         rows = top_blocks(scores, self.budgets[layer], self._local)
-        context = self._prefix[layer]
-        if not rows:
-            return context
-        blocks = self._fetch(layer, rows, context.keys)
-        skips = skips_by_row(summaries, self.segments, rows)
+        context, summaries = self._prefix[layer], self._summaries[layer]
+        skips = skips_by_row(summaries, self._catalog.segment, rows)
+        self._read(layer, rows, context.keys)
         videos = summaries.video[rows]
         for video in np.unique(videos):  # in their order, which is that of the rows
             mine = np.flatnonzero(videos == video)
+            held = [self._held[layer][summaries.ref(rows[i])] for i in mine]
             layout = self._layouts[video]
-            context = context.extended(layout, blocks[mine], [skips[i] for i in mine])
+            context = context.extended(layout, torch.stack(held), [skips[i] for i in mine])
         return context
 
     def settle(self) -> None:
@@ -111,29 +100,8 @@ class Retriever:
         self.budgets = self._method.fetch_budgets(self.scores)
 
     def summaries(self, layer: int) -> LayerSummaries:
-        """A layer's block keys, scanned once a question.
-
-        A video that is being ingested meanwhile is seen by all layers as it was when the question
-        was asked.
-        """
-        if layer not in self._summaries:
-            found = self._store.summaries(layer, self._video_ids)
-            if len(found.row) != self.stored[layer]:
-                found = self._as_asked(found)
-            self._summaries[layer] = found
+        """The blocks a layer chooses from, once it has been asked."""
         return self._summaries[layer]
-
-    def _as_asked(self, found: LayerSummaries) -> LayerSummaries:
-        old = np.zeros(len(found), dtype=np.bool_)
-        for place, segments in enumerate(self.segments):
-            known = [segment.number for segment in segments]
-            old |= (found.video == place) & np.isin(found.segment, known)
-        arrays: dict[str, Any] = {
-            name: value[old]
-            for name in (f.name for f in fields(found))
-            if isinstance(value := getattr(found, name), np.ndarray)
-        }
-        return replace(found, keys=found.keys[torch.from_numpy(old)], **arrays)
 
     def chosen(self, layer: int) -> tuple[list[int], list[float]]:
         """Rows a layer chose by score, and their share of its mass.
@@ -145,20 +113,31 @@ class Retriever:
         share = mass(scores, self._method.zscore)
         return rows, share[rows].tolist()
 
-    def _fetch(self, layer: int, rows: list[int], like: Tensor) -> Tensor:
-        """KV of rows [n, 2, g, P, d] on the device; only those not yet held are read."""
-        held = self._held.get(layer)
-        have = set(held.rows) if held else set()
-        missing = [row for row in rows if row not in have]
+    def _score(self, queries: Tensor, keys: Tensor) -> Tensor:
+        return block_scores(queries, keys.to(queries.device), self._method.similarity)
+
+    def _find(self, layer: int, score: partial[Tensor]) -> LayerSummaries:
+        if not self._catalog.coarse:
+            return self._catalog.layer(layer)
+        found, self.stored[layer], size = self._catalog.candidates(
+            layer, score, self._method.blocks, self._local
+        )
+        self.bytes_stored += size
+        return found
+
+    def _read(self, layer: int, rows: list[int], like: Tensor) -> None:
+        """Bring KV of rows, [2, g, P, d] each, to the device; only what is not yet there is read.
+
+        Videos of other sizes may have more or fewer tokens a block: what is read at once is alike.
+        """
+        held, records = self._held[layer], self._catalog.records
         summaries = self._summaries[layer]
-        if missing:
-            refs = [summaries.ref(row) for row in missing]
-            blocks = self._store.read_blocks(layer, refs, like.device).to(like.dtype)
-            if held is not None:
-                missing, blocks = held.rows + missing, torch.cat([held.blocks, blocks])
-            held = self._held[layer] = _Held(missing, blocks)
-        assert held is not None
-        if held.rows == rows:
-            return held.blocks
-        place = {row: i for i, row in enumerate(held.rows)}
-        return held.blocks[[place[row] for row in rows]]
+        missing: dict[int, list[BlockRef]] = {}
+        for row in rows:
+            ref = summaries.ref(row)
+            if ref not in held:
+                tokens = records[summaries.video[row]].geometry.tokens
+                missing.setdefault(tokens, []).append(ref)
+        for refs in missing.values():
+            blocks = self._catalog.store.read_blocks(layer, refs, like.device).to(like.dtype)
+            held.update(zip(refs, blocks, strict=True))

@@ -5,7 +5,7 @@ slots for them. The store keeps all blocks of a video alike; what is unused is n
 segment, and the layout with the video.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -52,18 +52,17 @@ def note_skips(skips: Sequence[int]) -> dict[str, Any]:
 
 def skips_by_row(
     summaries: "LayerSummaries",
-    segments: Sequence[Sequence["SegmentRecord"]],
+    segment: Callable[[int, int], "SegmentRecord"],
     rows: Sequence[int],
 ) -> list[int]:
     """Unused slots of rows of a layer's summaries.
 
     Args:
-        segments: of each video of the summaries; where it has gaps, some numbers are missing.
+        segment: the record of a segment, by the place of its video and its number.
     """
-    records = [{segment.number: segment for segment in one} for one in segments]
     found = []
     for row in rows:
-        notes: Mapping[str, Any] = records[summaries.video[row]][int(summaries.segment[row])].notes
-        skips = notes.get(_SKIPS)
+        record = segment(int(summaries.video[row]), int(summaries.segment[row]))
+        skips = record.notes.get(_SKIPS)
         found.append(skips[summaries.block[row]] if skips else 0)
     return found

@@ -79,4 +79,5 @@ class Window:
             if rows:
                 keys = prefix.keys
                 blocks = store.read_blocks(layer, summaries.refs(rows), keys.device).to(keys.dtype)
-                self.add(layer, blocks, skips_by_row(summaries, [segments], rows))
+                skips = skips_by_row(summaries, lambda _, number: segments[number], rows)
+                self.add(layer, blocks, skips)

@@ -16,6 +16,7 @@ from streamkv_cli.model.device import choose_placement
 from streamkv_cli.model.loading import load_model
 from streamkv_cli.model.video_llm import VideoLLM
 from streamkv_cli.pipeline.answer import Answer, Sampling, answer_question
+from streamkv_cli.pipeline.catalog import Catalog
 from streamkv_cli.pipeline.ingest import (
     Progress,
     ingest_video,
@@ -172,19 +173,16 @@ def test_the_most_recent_blocks_are_always_fetched(
     ingest(tmp_path, demo_video, model, method, tiny)
     prompt = model.prompt(INIT, QUESTION)
     with Store.open(tmp_path) as store:
-        retriever = Retriever(
-            store,
-            [VIDEO_ID],
-            model.encode_prefix(prompt.before),
-            [model.lay_out(0, 0, FPS)],
-            method,
-        )
+        catalog = Catalog(store, store.videos())
+        prefix = model.encode_prefix(prompt.before)
+        retriever = Retriever(catalog, prefix, [model.lay_out(0, 0, FPS)], method)
         model.probe(prompt, retriever.choose, retriever.place)
         retriever.settle()
         model.logits(prompt, retriever.choose, retriever.place)
-        for layer, held in retriever._held.items():
+        for layer, held in enumerate(retriever._held):
             count = len(retriever.summaries(layer).row)
-            assert set(range(count - 3, count)) <= set(held.rows)
+            latest = retriever.summaries(layer).refs(range(count - 3, count))
+            assert set(latest) <= set(held)
 
 
 @pytest.mark.parametrize("name", ["default", "paper", "official"])
@@ -285,16 +283,16 @@ def test_a_question_sees_a_growing_video_as_it_was_when_asked(
     prompt = model.prompt(INIT, QUESTION)
     prefix = model.encode_prefix(prompt.before)
     with Store.open(tmp_path) as store:
-        known = Retriever(store, [VIDEO_ID], prefix, [model.lay_out(0, 0, FPS)], method)
-        stored = list(known.stored)
+        asked = store.videos()
+        stored = Catalog(store, asked).stored()
     ingest(tmp_path, demo_video, model, method, tiny)
     with Store.open(tmp_path) as store:
-        grown = Retriever(store, [VIDEO_ID], prefix, [model.lay_out(0, 0, FPS)], method)
-        assert max(grown.stored) > max(stored)
+        assert max(Catalog(store, store.videos()).stored()) > max(stored)
         # As if the ingest had gone on between the question's beginning and its scans.
-        grown.segments, grown.stored = known.segments, stored
+        catalog = Catalog(store, asked)
         for layer in range(model.shape.layers):
-            summaries = grown.summaries(layer)
+            summaries = catalog.layer(layer)
             assert len(summaries) == stored[layer]
             assert set(summaries.segment.tolist()) == {0, 1}
-        model.probe(prompt, grown.choose, grown.place)
+        retriever = Retriever(catalog, prefix, [model.lay_out(0, 0, FPS)], method)
+        model.probe(prompt, retriever.choose, retriever.place)

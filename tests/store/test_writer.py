@@ -202,13 +202,26 @@ def test_removal_elsewhere_is_not_called_damage(tmp_path: Path) -> None:
             store.read_blocks(0, found.refs([0]))
 
 
-def test_videos_of_different_models_are_not_mixed(tmp_path: Path) -> None:
+def test_videos_of_one_model_may_differ_in_tokens_a_block(tmp_path: Path) -> None:
     samples.fill(tmp_path / "s", 1)
     other = Geometry(layers=3, kv_heads=2, tokens=7, head_dim=4, dtype="bfloat16")
     with Store.open(tmp_path / "s", write=True) as store:
         with store.writer(samples.record(samples.OTHER, other)) as writer:
             samples.commit(writer)
+        found = store.summaries(0, [samples.VIDEO, samples.OTHER])
+        assert [len(found.refs(range(len(found)))), found.video.tolist()] == [6, [0] * 3 + [1] * 3]
+        assert store.read_blocks(0, [found.ref(5)]).shape == (1, 2, 2, 7, 4)
         with pytest.raises(StoreRefused, match=r"geometry\.tokens is stored as 5, now 7"):
+            store.read_blocks(0, [found.ref(0), found.ref(5)])
+
+
+def test_videos_of_different_models_are_not_mixed(tmp_path: Path) -> None:
+    samples.fill(tmp_path / "s", 1)
+    other = Geometry(layers=3, kv_heads=2, tokens=5, head_dim=6, dtype="bfloat16")
+    with Store.open(tmp_path / "s", write=True) as store:
+        with store.writer(samples.record(samples.OTHER, other)) as writer:
+            samples.commit(writer)
+        with pytest.raises(StoreRefused, match=r"geometry\.head_dim is stored as 4, now 6"):
             store.summaries(0, [samples.VIDEO, samples.OTHER])
         refs = [store.summaries(0, [video]).ref(0) for video in (samples.VIDEO, samples.OTHER)]
         with pytest.raises(StoreRefused, match="different shapes"):
