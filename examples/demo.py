@@ -17,13 +17,19 @@ HERE = Path(__file__).resolve().parent
 WORK = HERE.parent / ".demo"
 
 QUESTIONS = {
-    "what colour was the ring on the plain brown ground?": "yellow",
-    "where was the pink circle?": "dotted purple",
-    "when the white triangle was there, what number was on the screen?": "2",
-    "was there a black circle?": "no",
-    "what is the weather today?": "I only know the demo world.",
+    "what colour was the square on the striped green ground?": "pink",
+    "when the pink moon was there, what number was on the screen?": "2",
+    "what came right after the blue cross?": "red cross",
+    "which way did the white triangle move?": "up",
+    "was there a blue triangle?": "no",
 }
-"""Questions about examples/demo.mp4 with their right answers."""
+"""Questions of five kinds about examples/demo.mp4 with their right answers.
+
+The video: `python -m examples.demo_model.make_video examples/demo.mp4 --seed 11`.
+"""
+
+BLOCKS = ("--blocks", "16")
+"""A third of what is stored: so short a memory would be fetched whole by default."""
 
 
 def streamkv(*words: str) -> str:
@@ -44,7 +50,7 @@ def main() -> None:
     shutil.rmtree(WORK, ignore_errors=True)
     streamkv("ingest", "examples/demo.mp4", "--model", "demo")
     streamkv("ls")
-    answers = {question: streamkv("ask", question) for question in QUESTIONS}
+    answers = {question: streamkv("ask", question, *BLOCKS) for question in QUESTIONS}
     wrong = {q: a for q, a in answers.items() if a != QUESTIONS[q]}
     if wrong:
         sys.exit(f"wrong answers: {wrong}")

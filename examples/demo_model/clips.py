@@ -18,10 +18,12 @@ from .render import draw, pictures_of
 from .tower import Naming, frame_tokens
 from .world import CAST, GROUNDS, TEXTURES, Fact, Place, Scene, Split, Thing, World, draw_cast
 
-FRAMES = 8
+FRAMES = 10
 """Frames of a clip."""
 DARK = 0.45
 """Brightness below which a picture is not to be relied on."""
+SECONDS = 500.0
+"""Of one world: long enough for most of its facts to be shown more than once."""
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +36,15 @@ class Clips:
         facts: what each clip shows.
         tokens: float16 [clips, FRAMES, P, D].
         clear: bool [clips, FRAMES]: the picture shows all that is true of it.
+        away: bool [clips, FRAMES]: the object of the scene has left the picture.
+        along: float [clips, FRAMES]: how much of its way the object has gone, 0 to 1.
     """
 
     facts: list[Fact]
     tokens: Tensor
     clear: np.ndarray
+    away: np.ndarray
+    along: np.ndarray
     by_thing: dict[Thing | None, list[int]] = field(init=False)
     by_fact: dict[Fact, list[int]] = field(init=False)
 
@@ -52,7 +58,8 @@ class Clips:
     def run(self, clip: int, length: int, rng: np.random.Generator) -> list[tuple[int, int]]:
         """(clip, frame) of `length` frames in a row, one of them clear at least.
 
-        Longer than a clip: it goes on with the other clips of the same fact.
+        Longer than a clip: it goes on with the other clips of the same fact. A short one may skip
+        every second picture.
         """
         frames: list[tuple[int, int]] = []
         while length - len(frames) > FRAMES:
@@ -60,10 +67,15 @@ class Clips:
             others = self.by_fact[self.facts[clip]]
             clip = others[rng.integers(len(others))]
         rest = length - len(frames)
+        step = 2 if 2 * rest <= FRAMES and rng.random() < 0.5 else 1
         good = np.flatnonzero(self.clear[clip])
         wanted = int(good[rng.integers(len(good))])
-        first = int(rng.integers(max(0, wanted - rest + 1), min(wanted, FRAMES - rest) + 1))
-        return frames + [(clip, first + i) for i in range(rest)]
+        before = int(
+            rng.integers(
+                max(0, rest - 1 - (FRAMES - 1 - wanted) // step), min(rest - 1, wanted // step) + 1
+            )
+        )
+        return frames + [(clip, wanted + (i - before) * step) for i in range(rest)]
 
 
 def ideal_clips(embeddings: Tensor, naming: Naming, count: int, seed: int) -> Clips:
@@ -86,8 +98,9 @@ def ideal_clips(embeddings: Tensor, naming: Naming, count: int, seed: int) -> Cl
         sums += embeddings[ids[torch.tensor([_choice(fact, name) for fact in facts])]]
     tokens = sums.view(-1, 1, 1, sums.shape[1]).expand(-1, FRAMES, TOKENS, -1)
     noise = torch.randn(tokens.shape, generator=torch.Generator().manual_seed(seed))
-    clear = np.ones((len(facts), FRAMES), dtype=bool)
-    return Clips(facts, (tokens + 0.04 * noise).to(torch.float16), clear)
+    shape = (len(facts), FRAMES)
+    seen = (np.ones(shape, bool), np.zeros(shape, bool), np.zeros(shape))
+    return Clips(facts, (tokens + 0.04 * noise).to(torch.float16), *seen)
 
 
 def _choice(fact: Fact, name: str) -> int:
@@ -103,30 +116,31 @@ def make_clips(model: Any, count: int, seed: int, split: Split) -> Clips:
     """Draw scenes of many worlds at one picture in one or two seconds, and encode them."""
     rng = np.random.default_rng([seed, 0xC11B])
     facts: list[Fact] = []
-    tokens, clear = [], []
+    tokens, seen = [], []
     world_seed = seed * 1_000_003
     while len(facts) < count:
         world = World(world_seed, split)
         world_seed += 1
-        scenes = world.until(280.0)
+        scenes = world.until(SECONDS)
         made = _world_clips(model, world, scenes, rng)
-        for scene, clip, good in zip(scenes, *made, strict=True):
-            if good.any():
+        for scene, clip, rows in zip(scenes, *made, strict=True):
+            if rows[0].any():
                 facts.append(scene.fact)
                 tokens.append(clip)
-                clear.append(good)
+                seen.append(rows)
         if len(facts) // 1000 > (len(facts) - len(scenes)) // 1000:
             log.info("%d of %d clips", len(facts), count)
-    return Clips(facts, torch.stack(tokens), np.stack(clear))
+    clear, away, along = np.stack(seen, axis=1)
+    return Clips(facts, torch.stack(tokens), clear > 0, away > 0, along)
 
 
 def _world_clips(
     model: Any, world: World, scenes: Sequence[Scene], rng: np.random.Generator
 ) -> tuple[list[Tensor], list[np.ndarray]]:
+    """Per scene, its frames' tokens, and rows [clear, away, along] of them."""
     owners, seconds = [], []
     for scene in scenes:
-        step = rng.uniform(0.5, 2.0)
-        step = min(step, (scene.end - scene.start) / FRAMES)
+        step = rng.uniform(0.6, 1.0) * (scene.end - scene.start) / FRAMES
         offset = rng.uniform(0, step)
         owners += [scene] * FRAMES
         seconds += [scene.start + offset + i * step for i in range(FRAMES)]
@@ -135,11 +149,14 @@ def _world_clips(
     pixels = draw(pictures, SIDE, SIDE, generator, float(rng.uniform(1.2, 1.8)))
     with torch.inference_mode():
         encoded = frame_tokens(model, pixels).to(torch.float16)
-    good = np.array(
-        [
-            scene.brightness(t) > DARK and (scene.fact.thing is None or scene.shows_thing(t))
-            for scene, t in zip(owners, seconds, strict=True)
-        ]
-    )
+    rows = [
+        (
+            scene.brightness(t) > DARK and (scene.fact.thing is None or scene.shows_thing(t)),
+            scene.fact.thing is not None and not scene.shows_thing(t),
+            scene.along(t),
+        )
+        for scene, t in zip(owners, seconds, strict=True)
+    ]
     shape = (len(scenes), FRAMES)
-    return list(encoded.unflatten(0, shape).clone()), list(good.reshape(shape))
+    by_scene = np.array(rows, dtype=np.float64).reshape(*shape, 3).transpose(0, 2, 1)
+    return list(encoded.unflatten(0, shape).clone()), list(by_scene)

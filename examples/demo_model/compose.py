@@ -1,7 +1,6 @@
 """Compose training videos of clips, with questions, as batches of tensors."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 from .clips import Clips
 from .packing import Batch, Tokens, Video, pack, proofs
 from .questions import Asker, Kind, Question, description
-from .world import IDLE, RETURNING, Scene, Split, Thing
+from .world import IDLE, Scene, Split, Thing
 
 KINDS: dict[Kind, float] = {
     "colour": 1.0,
@@ -19,10 +18,16 @@ KINDS: dict[Kind, float] = {
     "number": 1.5,
     "exists": 1.5,
     "order": 4.0,
+    "motion": 3.0,
+    "counting": 3.0,
     "none": 3.0,
     "off-world": 0.2,
 }
 """How often each kind is asked in training."""
+CASTS = (6, 24)
+"""Fewest and most different objects of a video."""
+RETURNS = (0.1, 0.5)
+"""Least and largest share of scenes that come back while there are objects not yet shown."""
 
 
 class Composer:
@@ -53,29 +58,34 @@ class Composer:
             summaries: whether a summary block follows each segment.
             shortest: frames a segment has at least.
         """
-        cast = [self._things[i] for i in rng.permutation(len(self._things))]
+        size = int(rng.integers(CASTS[0], CASTS[1] + 1))
+        cast = [self._things[i] for i in rng.permutation(len(self._things))[:size]]
+        returning = float(rng.uniform(*RETURNS))
         scenes: list[Scene] = []
         shown: list[int] = []
         rows: list[tuple[int, int]] = []
-        video = Video(scenes, [], [], [])
+        video = Video(scenes, [], [], [], [])
         segment: list[tuple[int, int]] = []
         while len(rows) < frames:
-            clip = self._next_clip(rng, scenes, shown, cast)
+            clip = self._next_clip(rng, scenes, shown, cast, returning)
             # What is left is too little for a scene of its own: this one lasts to the end.
             length = int(rng.integers(run[0], run[1] + 1))
             left = frames - len(rows)
             length = left if left - length < run[0] else length
             run_rows = self.clips.run(clip, length, rng)
-            scenes.append(_scene(self.clips.facts[clip], len(rows), length))
+            scenes.append(self._scene(run_rows, len(rows)))
             rows += run_rows
             segment += run_rows
             video.blocks += [[row] for row in run_rows]
             video.owners += [len(scenes) - 1] * length
-            video.clear += [bool(self.clips.clear[row]) for row in run_rows]
+            clear = [bool(self.clips.clear[row]) for row in run_rows]
+            video.clear += clear
+            video.way += self._ways(run_rows, clear)
             if summaries and (len(segment) >= shortest or len(rows) >= frames):
                 video.blocks.append(segment)
                 video.owners.append(len(scenes) - 1)
                 video.clear.append(False)
+                video.way.append(video.way[-1])
                 segment = []
         return video
 
@@ -85,13 +95,14 @@ class Composer:
         scenes: Sequence[Scene],
         shown: list[int],
         cast: list[Thing],
+        returning: float,
     ) -> int:
         last = scenes[-1].fact if scenes else None
         if last is not None and last.thing is not None and rng.random() < IDLE:
             idle = self.clips.by_thing[None]
             return idle[rng.integers(len(idle))]
         again = [c for c in shown if self.clips.facts[c] != last]
-        if again and (not cast or rng.random() < RETURNING):
+        if again and (not cast or rng.random() < returning):
             clip = again[rng.integers(len(again))]
             same = self.clips.by_fact[self.clips.facts[clip]]
             return same[rng.integers(len(same))]
@@ -158,6 +169,8 @@ class Composer:
             question = asker.ask(names[rng.choice(len(names), p=weights)])
             if question is None:
                 continue
+            if question.kind == "motion" and not _shows_motion(video, question):
+                continue
             if len(self.tokens.asked(question.text).after) <= longest:
                 asked.append(question)
         return asked
@@ -176,10 +189,30 @@ class Composer:
                     features[row, place] = tokens[clips, frames].float().mean(dim=0)
         return features
 
+    def _scene(self, rows: list[tuple[int, int]], start: int) -> Scene:
+        """The scene that a run of frames shows, one second a frame."""
+        gone = [start + i for i, row in enumerate(rows) if self.clips.away[row]]
+        away = (float(gone[0]), float(gone[-1] + 1)) if gone else (0.0, 0.0)
+        end = float(start + len(rows))
+        fact = self.clips.facts[rows[0][0]]
+        return Scene(fact, float(start), end, False, 0.5, 0.25, 0.0, away)
 
-def _scene(fact: Any, start: int, length: int) -> Scene:
-    end = float(start + length)
-    return Scene(fact, float(start), end, False, 0, 0.5, 0.25, 0.0, (0.0, 0.0))
+    def _ways(self, rows: list[tuple[int, int]], clear: list[bool]) -> list[float]:
+        """How much of its way the object has been seen to go, at each frame of a run."""
+        ways, first = [], None
+        for number, row in enumerate(rows):
+            if number and row[0] != rows[number - 1][0]:
+                first = None
+            along = float(self.clips.along[row])
+            first = along if first is None and clear[number] else first
+            ways.append(along - first if first is not None and clear[number] else 0.0)
+        return ways
+
+
+def _shows_motion(video: Video, question: Question) -> bool:
+    starts = {start for start, _ in question.proof}
+    facts = {scene.fact for scene in video.scenes if scene.start in starts}
+    return all(map(video.shows_motion, facts))
 
 
 def _kept(rng: np.random.Generator, videos: list[Video], drop: float) -> Tensor:

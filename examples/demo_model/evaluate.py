@@ -32,6 +32,8 @@ KINDS: tuple[Kind, ...] = (
     "number",
     "exists",
     "order",
+    "motion",
+    "counting",
     "none",
     "off-world",
 )
@@ -108,6 +110,9 @@ def evaluate(
             proof=torch.zeros(1, len(questions), video.shape[1], dtype=torch.bool),
             source=torch.zeros(1, len(questions), video.shape[1], dtype=torch.bool),
             before=torch.full((1, video.shape[1], 2), -100),
+            motion=torch.full((1, video.shape[1]), -100),
+            showing=torch.full((1, video.shape[1]), -100),
+            begins=torch.full((1, video.shape[1]), -100),
             questions=[questions],
         )
         answers = packed_forward(model, prefix, batch)

@@ -14,15 +14,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .compose import Composer
+from .compose import KINDS, Composer
 from .network import HIDDEN, LAYERS
-from .packed import packed_forward
+from .packed import Answers, packed_forward
 from .packing import Batch
-from .world import COLOURS, SHAPES
+from .questions import Kind
+from .tower import SHARPNESS
+from .vocabulary import word_id
+from .world import COLOURS, MOTIONS, SHAPES
 
-ATTEND, RETRIEVE, BEFORE = 0.3, 0.1, 0.3
+ATTEND, RETRIEVE, KNOW = 0.3, 0.1, 0.3
 """Weights of looking at the proof, of being found by the published retrieval score, and of knowing
-at each frame what the scene before showed."""
+at each frame what the scene before showed, which way the object goes, and how often it was there
+before."""
+SHOWINGS = ("different", "many", "things", "objects", "times")
+"""Words that stand for none to four earlier showings of a thing."""
+LEARNT = 0.3
+"""How much a kind is still asked when all its answers are right; wrong ones add to it."""
 
 log = logging.getLogger(__name__)
 
@@ -52,12 +60,12 @@ class Phase:
 
 
 CURRICULUM = (
-    Phase((3, 6), (1, 2), 6, 14, 0.0, 0.0, 0.80, 6000),
+    Phase((3, 6), (1, 2), 6, 14, 0.0, 0.0, 0.80, 2000),
     Phase((8, 24), (1, 4), 6, 16, 0.4, 0.3, 0.88, 1500),
-    Phase((24, 84), (2, 10), 4, 20, 0.5, 0.5, 2.0, 1400),
-    Phase((96, 240), (3, 10), 2, 24, 0.7, 1.0, 2.0, 100_000),
+    Phase((24, 84), (2, 10), 4, 20, 0.5, 0.5, 2.0, 2200),
+    Phase((96, 320), (3, 10), 2, 32, 0.6, 0.5, 2.0, 100_000),
 )
-AT_LAST = (0.05, 0.1, 0.6, 0.25)
+AT_LAST = (0.05, 0.2, 0.45, 0.3)
 """Shares of the phases once the last has begun: long videos are few, since they cost most."""
 
 
@@ -86,8 +94,18 @@ class LanguageTraining:
         self.steps, self.rate, self.seed, self.curriculum = steps, rate, seed, curriculum
         self.prefix = torch.tensor(composer.tokens.prefix)
         inner = model.model
-        # Reads off a frame what came before it; thrown away after training.
-        self.probe = nn.Linear(HIDDEN, len(COLOURS) + len(SHAPES) + 2)
+        # Read off a frame what its picture alone does not show; thrown away after training.
+        self.probe = nn.ModuleDict(
+            {
+                "before": nn.Linear(HIDDEN, len(COLOURS) + len(SHAPES) + 2),
+                "begins": nn.Linear(HIDDEN, 2),
+            }
+        )
+        # Motion is to be there as the word itself, ready to be copied like a colour; how often a
+        # thing was there before, as a word that is no answer: a digit would be the screen's number.
+        words = composer.tokens.words
+        self.motions = torch.tensor([word_id(words, motion) for motion in MOTIONS])
+        self.showings = torch.tensor([word_id(words, word) for word in SHOWINGS])
         self.parameters = [
             *inner.language_model.parameters(),
             inner.image_newline,
@@ -100,7 +118,7 @@ class LanguageTraining:
         self.recent: dict[str, float] = {}
         self.seconds = 0.0
         self._looked = self._found = -1.0
-        self._known = 1.0
+        self._known = dict.fromkeys(("before", "motion", "showing", "begins"), 1.0)
 
     def run(self, until: int | None = None) -> None:
         """Train to the last step, or to an earlier one, from the checkpoint if there is one."""
@@ -143,6 +161,7 @@ class LanguageTraining:
             longest=60 if self.step % 10 == 0 else 30,
             summary_share=phase.summary_share,
             drop_share=phase.drop_share,
+            kinds=self._kinds(),
             guide=self.step % 5 == 4,
         )
         answers = packed_forward(self.model, self.prefix, batch, guide=True)
@@ -150,11 +169,12 @@ class LanguageTraining:
         loss = F.cross_entropy(logits, labels)
         self._looked = 0.98 * self._looked + 0.02 * float(answers.attended.detach().mean())
         self._found = 0.98 * self._found + 0.02 * float(answers.retrieved.detach().mean())
-        known = self._knows_before(answers.video, batch.before)
-        self._known = 0.98 * self._known + 0.02 * float(known.detach())
+        known = self._knows(answers, batch)
+        for name, value in known.items():
+            self._known[name] = 0.98 * self._known[name] + 0.02 * float(value.detach())
         guided = (
             loss
-            + BEFORE * known
+            + KNOW * sum(known.values(), torch.zeros(()))
             - ATTEND * answers.attended.mean()
             - RETRIEVE * answers.retrieved.mean()
         )
@@ -162,7 +182,7 @@ class LanguageTraining:
         guided.backward()
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
-        aside = chosen < min(self.phase, len(CURRICULUM) - 2)
+        aside = chosen < min(self.phase, len(self.curriculum) - 2)
         answered = [] if aside else answers_right(batch, logits, labels)
         return float(loss.detach()), answered
 
@@ -173,17 +193,28 @@ class LanguageTraining:
         earlier = self.phase > 0 and rng.random() < 0.15
         return int(rng.integers(self.phase)) if earlier else self.phase
 
-    def _knows_before(self, video: Tensor, before: Tensor) -> Tensor:
-        """Cross-entropy of naming the scene before, at every token of every block."""
-        said = self.probe(video).split([len(COLOURS) + 1, len(SHAPES) + 1], dim=-1)
-        wanted = before.unsqueeze(2).expand(-1, -1, video.shape[2], -1)
-        return sum(
-            (
-                F.cross_entropy(logits.flatten(0, 2), wanted[..., i].flatten())
-                for i, logits in enumerate(said)
-            ),
-            torch.zeros(()),
+    def _kinds(self) -> dict[Kind, float]:
+        """How often each kind is asked: the less it is known yet, the more."""
+        return {
+            kind: weight * (LEARNT + 1 - self.recent.get(kind, 0.0))
+            for kind, weight in KINDS.items()
+        }
+
+    def _knows(self, answers: Answers, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropies of naming what a picture alone does not show, at every token."""
+        colour, shape = self.probe["before"](answers.video).split(
+            [len(COLOURS) + 1, len(SHAPES) + 1], dim=-1
         )
+        words = self.model.get_input_embeddings().weight.detach()
+        motion = SHARPNESS * answers.video @ words[self.motions].T
+        showing = SHARPNESS * answers.video @ words[self.showings].T
+        before = _named(colour, batch.before[..., 0]) + _named(shape, batch.before[..., 1])
+        return {
+            "before": before,
+            "motion": _named(motion, batch.motion),
+            "showing": _named(showing, batch.showing),
+            "begins": _named(self.probe["begins"](answers.first), batch.begins),
+        }
 
     def _warmth(self) -> float:
         """Factor on the learning rate: a short rise, and a cosine fall over the last third."""
@@ -193,7 +224,7 @@ class LanguageTraining:
         )
 
     def _report(self, losses: list[float], right: dict[str, list[float]]) -> None:
-        self.recent = {kind: float(np.mean(values)) for kind, values in sorted(right.items())}
+        self.recent |= {kind: float(np.mean(values)) for kind, values in sorted(right.items())}
         shown = " ".join(f"{kind} {value:.2f}" for kind, value in self.recent.items())
         log.info(
             "step %d phase %d loss %.3f all %.3f %s (%.0f s)",
@@ -202,7 +233,8 @@ class LanguageTraining:
             float(np.mean(losses)),
             self._all_right(),
             f"{shown} attended {np.exp(self._looked):.2f} "
-            f"retrieved {np.exp(self._found):.2f} before {self._known:.2f}",
+            f"retrieved {np.exp(self._found):.2f} "
+            + " ".join(f"{name} {value:.2f}" for name, value in self._known.items()),
             self.seconds,
         )
 
@@ -227,6 +259,7 @@ class LanguageTraining:
             "phase": self.phase,
             "begun_at": self.begun_at,
             "seconds": self.seconds,
+            "recent": self.recent,
             "model": self.model.state_dict(),
             "probe": self.probe.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -245,6 +278,20 @@ class LanguageTraining:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.phase = state["step"], state["phase"]
         self.begun_at, self.seconds = state["begun_at"], state["seconds"]
+        self.recent = state["recent"]
+
+
+def _named(logits: Tensor, wanted: Tensor) -> Tensor:
+    """Cross-entropy of [B, N, P, choices] with [B, N]; nothing where nothing is wanted.
+
+    Rare choices weigh more, by the root of how rare they are.
+    """
+    there = wanted != -100
+    if not there.any():
+        return torch.zeros(())
+    repeated = wanted[there].unsqueeze(1).expand(-1, logits.shape[2])
+    weight = repeated.flatten().bincount(minlength=logits.shape[3]).clamp(min=1).float() ** -0.5
+    return F.cross_entropy(logits[there].flatten(0, 1), repeated.flatten(), weight)
 
 
 def answers_right(batch: Batch, logits: Tensor, labels: Tensor) -> list[tuple[str, float]]:

@@ -29,13 +29,15 @@ class Answers:
         attended: [K] log of the attention that the K provable answers pay to their source.
         retrieved: [layers, K] log of the share of the published retrieval score's softmax that
             falls on the proof.
-        video: [B, N, P, D] hidden state of the video's blocks before layer LOOKING.
+        first: [B, N, P, D] hidden state of the video's blocks behind the first layer.
+        video: the same before layer LOOKING.
     """
 
     logits: Tensor
     labels: Tensor
     attended: Tensor
     retrieved: Tensor
+    first: Tensor
     video: Tensor
 
 
@@ -56,10 +58,13 @@ def packed_forward(model: Any, prefix: Tensor, batch: Batch, guide: bool = False
     rows = torch.where(is_newline, model.model.image_newline, embed(batch.ids.clamp(min=0)))
     longest = prefix.numel() + video.shape[1] + int(batch.places.max()) + 1
     rotary = _Rotary(text, longest)
-    attended, retrieved, looked_at = torch.empty(0), [], video
+    attended, retrieved = torch.empty(0), []
+    first = looked_at = video
     for number, layer in enumerate(text.layers):
         if number == LOOKING:
             looked_at = video
+        if number == 1:
+            first = video
         view = _view(batch, number, prefix.numel())
         before, video, rows, inside = _layer(layer, rotary, (before, video, rows), view)
         if guide:
@@ -69,8 +74,15 @@ def packed_forward(model: Any, prefix: Tensor, batch: Batch, guide: bool = False
     wanted = batch.labels != -100
     logits = model.lm_head(text.norm(rows[wanted]))
     shares = torch.stack(retrieved) if guide else torch.empty(0)
-    looked_at = looked_at.unflatten(1, (-1, batch.video.shape[2]))
-    return Answers(logits, batch.labels[wanted], attended, shares, looked_at)
+    blocks = (-1, batch.video.shape[2])
+    return Answers(
+        logits,
+        batch.labels[wanted],
+        attended,
+        shares,
+        first.unflatten(1, blocks),
+        looked_at.unflatten(1, blocks),
+    )
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Lay questions out as rows behind a video, as the program does, many in one batch."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +17,14 @@ from streamkv_cli.model.prompts import (
 
 from .questions import Question
 from .vocabulary import TEMPLATE
-from .world import COLOURS, SHAPES, Scene
+from .world import COLOURS, SHAPES, Fact, Scene
 
 NEWLINE = -1
 """Stands for the learned newline, which is no token."""
+EARLIER = 4
+"""Earlier showings of an object are told apart up to this many."""
+MOVED = 0.2
+"""Share of its way that an object has to be seen to go until its motion counts as shown."""
 
 
 @dataclass
@@ -32,12 +37,21 @@ class Video:
             the segment for a summary block.
         owners: per block, the scene it belongs to.
         clear: per block, whether it is a frame that shows all of its scene.
+        way: per block, how much of its object's way has been seen in this showing, 0 to 1.
     """
 
     scenes: list[Scene]
     blocks: list[list[tuple[int, int]]]
     owners: list[int]
     clear: list[bool]
+    way: list[float]
+
+    def shows_motion(self, fact: Fact) -> bool:
+        """Whether any showing of a fact is long enough to see which way the object goes."""
+        return any(
+            way >= MOVED and self.scenes[owner].fact == fact
+            for way, owner in zip(self.way, self.owners, strict=True)
+        )
 
 
 @dataclass
@@ -58,6 +72,11 @@ class Batch:
         source: bool [B, Q, N] those of them that show the answer itself.
         before: [B, N, 2] colour and shape of what the scene before a block's own showed, the number
             of colours and of shapes where it showed nothing, -100 for padding.
+        motion: [B, N] which way the object goes, -100 where it cannot be known yet.
+        showing: [B, N] how many earlier scenes showed the same object, at most EARLIER; -100 for
+            idle scenes and padding.
+        begins: [B, N] 1 for the first frame of a scene, 0 for its others, -100 for summary blocks
+            and padding.
         questions: the B x Q questions.
     """
 
@@ -72,6 +91,9 @@ class Batch:
     proof: Tensor
     source: Tensor
     before: Tensor
+    motion: Tensor
+    showing: Tensor
+    begins: Tensor
     questions: list[list[Question]]
 
 
@@ -139,33 +161,67 @@ def _rows(question: Question, tokens: Tokens) -> tuple[list[int], list[int], sli
 
 
 def proofs(videos: Sequence[Video], asked: Sequence[Sequence[Question]]) -> dict[str, Tensor]:
-    """Blocks of the scenes that prove each answer, as the fields of a `Batch`."""
+    """Blocks of the scenes that prove each answer, and what is true of blocks, for a `Batch`."""
     longest = max(len(video.blocks) for video in videos)
     proof = torch.zeros(len(videos), len(asked[0]), longest, dtype=torch.bool)
     source = proof.clone()
     before = torch.full((len(videos), longest, 2), -100)
+    motion, showing, begins = torch.full((3, len(videos), longest), -100)
     for row, (video, questions) in enumerate(zip(videos, asked, strict=True)):
-        starts = {scene.start: number for number, scene in enumerate(video.scenes)}
-        owners = torch.tensor(video.owners)
-        clear = torch.tensor(video.clear)
-        shown = torch.tensor([video.scenes[scene].fact.thing is not None for scene in owners])
+        count = len(video.owners)
         for number, question in enumerate(questions):
-            if question.kind == "guide":
-                # What is worth keeping is what shows something, in any scene.
-                proof[row, number, : len(owners)] = clear & shown
-                source[row, number, : len(owners)] = clear & shown & (owners == owners[-1])
-                continue
-            for start, _ in question.proof:
-                scene = starts[start]
-                thing = video.scenes[scene].fact.thing
-                own = owners == scene
-                proof[row, number, : len(owners)] |= own
-                # What came after something is not to be seen where that something is.
-                if question.kind != "order" or (thing and thing.words == question.answer):
-                    source[row, number, : len(owners)] |= own
-        things = [None, *(scene.fact.thing for scene in video.scenes)]
-        for block, scene in enumerate(video.owners):
-            thing = things[scene]
-            shown_before = (thing.colour, thing.shape) if thing else (len(COLOURS), len(SHAPES))
-            before[row, block] = torch.tensor(shown_before)
-    return {"proof": proof, "source": source, "before": before}
+            proof[row, number, :count], source[row, number, :count] = _proof(video, question)
+        before[row, :count], motion[row, :count], showing[row, :count] = _truths(video)
+        frames = torch.tensor([len(block) == 1 for block in video.blocks])
+        owners = torch.tensor(video.owners)[frames]
+        begins[row, :count][frames] = owners.diff(prepend=torch.tensor([-1])).ne(0).long()
+    return {
+        "proof": proof,
+        "source": source,
+        "before": before,
+        "motion": motion,
+        "showing": showing,
+        "begins": begins,
+    }
+
+
+def _proof(video: Video, question: Question) -> tuple[Tensor, Tensor]:
+    """Bool [N]: blocks of the scenes that prove an answer, and those that show it."""
+    owners = torch.tensor(video.owners)
+    clear = torch.tensor(video.clear)
+    if question.kind == "guide":
+        # What is worth keeping is what shows something, in any scene.
+        shown = torch.tensor([video.scenes[scene].fact.thing is not None for scene in owners])
+        return clear & shown, clear & shown & (owners == owners[-1])
+    starts = {scene.start: number for number, scene in enumerate(video.scenes)}
+    scenes = torch.tensor([starts[start] for start, _ in question.proof], dtype=torch.int64)
+    proof = torch.isin(owners, scenes)
+    if question.kind == "order":
+        # What came after something is not to be seen where that something is.
+        words = [None if s.fact.thing is None else s.fact.thing.words for s in video.scenes]
+        return proof, proof & torch.tensor([words[i] == question.answer for i in video.owners])
+    if question.kind == "motion":
+        return proof, proof & (torch.tensor(video.way) >= MOVED)
+    if question.kind == "counting" and len(scenes):
+        return proof, proof & (owners == scenes.max())
+    return proof, proof
+
+
+def _truths(video: Video) -> tuple[Tensor, Tensor, Tensor]:
+    """`before`, `motion` and `showing` of a video's blocks, as in `Batch`."""
+    nothing = (len(COLOURS), len(SHAPES))
+    before, motion, showing = [nothing], [], []
+    seen: Counter[Fact] = Counter()
+    for scene in video.scenes:
+        fact = scene.fact
+        before.append((fact.thing.colour, fact.thing.shape) if fact.thing else nothing)
+        motion.append(-100 if fact.motion is None else fact.motion)
+        showing.append(-100 if fact.thing is None else min(seen[fact], EARLIER))
+        seen[fact] += 1
+    owners = torch.tensor(video.owners)
+    unseen = torch.tensor(video.way) < MOVED
+    return (
+        torch.tensor(before)[owners],
+        torch.tensor(motion)[owners].masked_fill(unseen, -100),
+        torch.tensor(showing)[owners],
+    )

@@ -24,8 +24,19 @@ from .world import (
 )
 
 Kind = Literal[
-    "colour", "shape", "place", "number", "exists", "order", "none", "off-world", "guide"
+    "colour",
+    "shape",
+    "place",
+    "number",
+    "exists",
+    "order",
+    "motion",
+    "counting",
+    "none",
+    "off-world",
+    "guide",
 ]
+"""All but `guide`, the guidance prompt in training, are asked."""
 
 NOTHING = "there is none"
 OFF_WORLD = "I only know the demo world."
@@ -33,6 +44,10 @@ OFF_WORLD = "I only know the demo world."
 OPENERS = ("", "In the video, ", "Tell me: ", "Please say: ")
 PLAIN = 0.7
 """Share of training questions without an opener."""
+AMERICAN = 0.25
+"""Share of questions that spell colour "color"."""
+MOST = 2
+"""More showings of a thing than this are not asked for."""
 BODIES: dict[str, tuple[str, ...]] = {
     "colour": (
         "what colour was the {shape} on the {place} ground?",
@@ -63,6 +78,16 @@ BODIES: dict[str, tuple[str, ...]] = {
         "what came right after the {thing}?",
         "which object was next after the {thing}?",
         "what was shown after the {thing}?",
+    ),
+    "motion": (
+        "which way did the {thing} move?",
+        "did the {thing} move, and which way?",
+        "when the {thing} was there, which way did it move?",
+    ),
+    "counting": (
+        "how many times was the {thing} shown?",
+        "how many times was there a {thing}?",
+        "how many times did you see the {thing}?",
     ),
 }
 """Wordings of each kind. Every body and every opener is trained on, but not every pair of them."""
@@ -129,16 +154,20 @@ def wording(rng: np.random.Generator, kind: str, split: Split, **names: str) -> 
         pairs = plain
     opener, body = pairs[rng.integers(len(pairs))]
     text = OPENERS[opener] + BODIES[kind][body].format(**names)
+    if rng.random() < AMERICAN:
+        text = text.replace("colour", "color")
     return text if rng.random() < 0.3 else text[0].upper() + text[1:]
 
 
 def all_texts() -> list[str]:
     """Every text that questions and answers are made of; what the vocabulary has to cover."""
-    bodies = [body for kind in BODIES.values() for body in kind]
+    # Words are numbered in this order: keep it, so that trained weights keep their meaning.
+    late = ("motion", "counting")
+    bodies = [body for kind in BODIES if kind not in late for body in BODIES[kind]]
     answers = [NOTHING, OFF_WORLD, "a", "the", "thing", "yes", "no"]
-    # Not asked yet: words for motion and counting, so that growing the world keeps the vocabulary.
     answers += [" ".join(MOTIONS), "color way did it move how many different things objects times"]
-    return [*OPENERS, *(b.replace("{", " ").replace("}", " ") for b in bodies), *answers]
+    texts = [*OPENERS, *bodies, *answers, *(body for kind in late for body in BODIES[kind])]
+    return [text.replace("{", " ").replace("}", " ") for text in texts]
 
 
 class Asker:
@@ -165,6 +194,8 @@ class Asker:
             "number": self._number,
             "exists": self._exists,
             "order": self._order,
+            "motion": self._motion,
+            "counting": self._counting,
             "none": self._none,
             "off-world": self._off_world,
         }[kind]
@@ -226,9 +257,37 @@ class Asker:
         text = self._say("order", thing=thing.words)
         return Question("order", text, after.thing.words, self._proof(fact) + self._proof(after))
 
+    def _motion(self) -> Question | None:
+        fact, thing = self._pick()
+        assert fact.motion is not None
+        text = self._say("motion", thing=thing.words)
+        return Question("motion", text, MOTIONS[fact.motion], self._proof(fact))
+
+    def _counting(self) -> Question | None:
+        """How many scenes showed a thing; every number that there is as often as the others.
+
+        A thing that left and came back within a scene is not asked about: its number is arguable.
+        """
+        by_number: dict[int, list[Fact]] = {}
+        for fact in self.facts:
+            showings = [scene for scene in self.scenes if scene.fact == fact]
+            if len(showings) <= MOST and all(s.away[0] == s.away[1] for s in showings):
+                by_number.setdefault(len(showings), []).append(fact)
+        numbers = [0, *sorted(by_number)]
+        number = numbers[self.rng.integers(len(numbers))]
+        if number == 0:
+            absent = self._absent_thing()
+            if absent is None:
+                return None
+            return Question("counting", self._say("counting", thing=absent.words), "0", ())
+        fact = by_number[number][self.rng.integers(len(by_number[number]))]
+        assert fact.thing is not None
+        text = self._say("counting", thing=fact.thing.words)
+        return Question("counting", text, str(number), self._proof(fact))
+
     def _none(self) -> Question | None:
-        kind = ("place", "number", "order", "colour", "shape")[self.rng.integers(5)]
-        if kind in ("place", "number", "order"):
+        kind = ("place", "number", "order", "motion", "colour", "shape")[self.rng.integers(6)]
+        if kind in ("place", "number", "order", "motion"):
             absent = self._absent_thing()
             if absent is None:
                 return None

@@ -231,11 +231,18 @@ def write_video(
     height: int = 240,
     width: int = 320,
     crf: int = 26,
+    codec: str = "libx264",
 ) -> Path:
-    """Write the world's first `seconds` as H.264 in mp4; few pictures are in memory at a time."""
+    """Write the world's first `seconds` as H.264 in mp4; few pictures are in memory at a time.
+
+    Args:
+        codec: another encoder of libav's that knows crf and presets, as libx265.
+    """
     with av.open(path, "w") as container:
         options = {"crf": str(crf), "g": str(5 * fps), "preset": "veryfast"}
-        stream = container.add_stream("libx264", rate=fps, options=options)
+        if codec == "libx265":
+            options["x265-params"] = "log-level=error"
+        stream = container.add_stream(codec, rate=fps, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for _, picture in frames(world, fps, seconds, height, width):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))

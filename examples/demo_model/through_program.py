@@ -20,7 +20,7 @@ from streamkv_cli.method.presets import preset
 from streamkv_cli.model.checkpoint import find_checkpoint
 from streamkv_cli.model.device import choose_placement
 from streamkv_cli.model.loading import load_model
-from streamkv_cli.model.prompts import INIT_PROMPT
+from streamkv_cli.model.prompts import GUIDANCE_PROMPT, INIT_PROMPT
 from streamkv_cli.model.video_llm import VideoLLM
 from streamkv_cli.pipeline.answer import Sampling, answer_question
 
@@ -35,13 +35,23 @@ def measure_world(
 ) -> list[tuple[Question, str]]:
     """Questions about one world with the program's answers."""
     scenes, _ = seen(world, round(given.seconds * given.fps), given.fps)
-    video = write_video(world, work / f"{world.seed}.mp4", scenes[-1].end, fps=given.rate)
+    video = write_video(
+        world,
+        work / f"{world.seed}.mp4",
+        scenes[-1].end,
+        fps=given.rate,
+        height=given.height,
+        width=given.width,
+        codec=given.codec,
+    )
     store_path = work / f"store-{world.seed}"
     command = [sys.executable, "-m", "streamkv_cli", "ingest", str(video), "--quiet"]
     command += ["--store", str(store_path), "--model", str(folder)]
-    command += ["--fps", str(given.fps), "--keep", str(given.keep)]
-    if given.threshold is not None:
-        command += ["--threshold", str(given.threshold)]
+    command += ["--fps", str(given.fps), "--keep", str(given.keep), "--dtype", given.dtype]
+    command += ["--init-prompt", given.init_prompt, "--guidance-prompt", given.guidance_prompt]
+    for name in ("threshold", "window"):
+        if (value := getattr(given, name)) is not None:
+            command += [f"--{name}", str(value)]
     subprocess.run(command, check=True)
     questions = ask(scenes, np.random.default_rng(world.seed), "test", given.each)
     method = preset("default", keep=given.keep, blocks=given.blocks)
@@ -55,7 +65,7 @@ def measure_world(
                 model,
                 method,
                 question.text,
-                init_prompt=INIT_PROMPT,
+                init_prompt=given.init_prompt,
                 sampling=Sampling(max_new_tokens=12),
             )
             answered.append((question, answer.text))
@@ -74,10 +84,17 @@ def main() -> None:
     parser.add_argument("--keep", type=float, default=0.2)
     parser.add_argument("--threshold", type=float, help="of cuts; calibrated without it")
     parser.add_argument("--blocks", type=int, default=64)
+    parser.add_argument("--window", type=int, help="tokens a segment attends to")
+    parser.add_argument("--height", type=int, default=240)
+    parser.add_argument("--width", type=int, default=320)
+    parser.add_argument("--codec", default="libx264", help="of the video, as libav calls it")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--init-prompt", default=INIT_PROMPT)
+    parser.add_argument("--guidance-prompt", default=GUIDANCE_PROMPT)
     parser.add_argument("--each", type=int, default=3, help="questions of a kind and world")
     parser.add_argument("--wrong", action="store_true", help="show wrong answers")
     given = parser.parse_args()
-    placement = choose_placement("cpu", "auto")
+    placement = choose_placement("cpu", given.dtype)
     model = load_model(find_checkpoint(str(given.folder)), placement)
     right: dict[str, list[bool]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as work:

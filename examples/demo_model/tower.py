@@ -13,13 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .network import HIDDEN, SIDE, normalised
+from .network import SIDE, normalised
 from .render import Pictures, draw
 from .vocabulary import word_id
 from .world import COLOURS, GROUNDS, NUMBERS, SHAPES, TEXTURES
 
 SHARPNESS = 8.0
 """Factor on the products of a token with the words it may contain."""
+WHERE = 2.0
+"""Weight of saying where the object is."""
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +82,8 @@ class Naming:
                 [word_id(words, n) for n in [*names, *([absent] if absent else [])]]
             )
 
+        # How far right and how far down, as the difference of two words: the ground for motion.
+        self.ways = (ids(["right", "left"]), ids(["down", "up"]))
         self.ids = {
             "shape": ids(SHAPES, "none"),
             "colour": ids(COLOURS, "none"),
@@ -92,6 +96,11 @@ class Naming:
         """Per attribute [N, P, choices] from tokens [N, P, D] and all words' embeddings."""
         return {name: SHARPNESS * (tokens @ embeddings[ids].T) for name, ids in self.ids.items()}
 
+    def where(self, tokens: Tensor, embeddings: Tensor) -> Tensor:
+        """[N, P, 2] how far right and down the object is, -1 to 1; 0 where there is none."""
+        ways = torch.stack([embeddings[more] - embeddings[less] for more, less in self.ways])
+        return tokens @ F.normalize(ways, dim=-1).T
+
     def targets(self, pictures: Pictures) -> dict[str, Tensor]:
         """Per attribute [N]; absence is the last choice."""
         found = {}
@@ -99,6 +108,12 @@ class Naming:
             value = getattr(pictures, name)
             found[name] = torch.where(value < 0, len(ids) - 1, value)
         return found
+
+
+def true_where(pictures: Pictures) -> Tensor:
+    """[N, 1, 2] as `Naming.where` should read it off every token."""
+    where = torch.stack([pictures.x, pictures.y], dim=1) * 2 - 1
+    return where.masked_fill((pictures.shape < 0).unsqueeze(1), 0.0).unsqueeze(1)
 
 
 def frame_tokens(model: Any, pixels: Tensor) -> Tensor:
@@ -124,12 +139,9 @@ class TowerTraining:
         self.model, self.steps, self.path, self.batch, self.seed = model, steps, path, batch, seed
         self.naming = Naming(words)
         self.embeddings = model.get_input_embeddings().weight.detach()
-        # Where the object is: needed for motion, thrown away after training.
-        self.where = nn.Linear(HIDDEN, 2)
         self.parameters = [
             *model.model.vision_tower.parameters(),
             *model.model.multi_modal_projector.parameters(),
-            *self.where.parameters(),
         ]
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01
@@ -176,27 +188,31 @@ class TowerTraining:
             repeated = targets[name].unsqueeze(1).expand(logits.shape[:2])
             weight = 2.0 if name == "shape" else 1.0
             loss = loss + weight * F.cross_entropy(logits.flatten(0, 1), repeated.flatten())
-        there = (pictures.shape >= 0).float().view(-1, 1, 1)
-        true = torch.stack([pictures.x, pictures.y], dim=1).unsqueeze(1)
-        return loss + ((self.where(tokens) - true).square() * there).mean()
+        missed = self.naming.where(tokens, self.embeddings) - true_where(pictures)
+        return loss + WHERE * missed.square().mean()
 
     @torch.no_grad()
     def accuracy(self, batches: int, seed: int = 0) -> dict[str, float]:
-        """Share of fresh pictures whose every token names the attribute rightly."""
+        """Share of fresh pictures whose every token names the attribute rightly.
+
+        Where the object is counts as right within a tenth of its range.
+        """
         generator = torch.Generator().manual_seed(0x7E57 + seed)
-        right: dict[str, list[Tensor]] = {name: [] for name in self.naming.ids}
+        right: dict[str, list[Tensor]] = {name: [] for name in [*self.naming.ids, "where"]}
         for _ in range(batches):
             pictures, pixels = random_batch(256, generator)
-            logits = self.naming.logits(frame_tokens(self.model, pixels), self.embeddings)
+            tokens = frame_tokens(self.model, pixels)
+            logits = self.naming.logits(tokens, self.embeddings)
             for name, target in self.naming.targets(pictures).items():
                 right[name].append(logits[name].argmax(-1).eq(target.unsqueeze(1)).all(1).float())
+            missed = self.naming.where(tokens, self.embeddings) - true_where(pictures)
+            right["where"].append((missed.abs() < 0.2).flatten(1).all(1).float())
         return {name: float(torch.cat(values).mean()) for name, values in right.items()}
 
     def _save(self) -> None:
         state = {
             "step": self.step,
             "model": self.model.state_dict(),
-            "where": self.where.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
         part = self.path.with_suffix(".part")
@@ -208,6 +224,5 @@ class TowerTraining:
             return
         state = torch.load(self.path, weights_only=True)
         self.model.load_state_dict(state["model"])
-        self.where.load_state_dict(state["where"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]

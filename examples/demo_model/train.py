@@ -17,6 +17,7 @@ and run over several sittings. Two stages can run at once, each on one core:
 
 import argparse
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +26,35 @@ import torch
 from .clips import Clips, ideal_clips, make_clips
 from .compose import Composer
 from .export import export
-from .language import CURRICULUM, LanguageTraining
+from .language import CURRICULUM, LanguageTraining, Phase
 from .network import build
 from .packing import Tokens
 from .tower import Naming, TowerTraining
 from .vocabulary import tokenizer
 
 STAGES = ("tower", "words", "clips", "videos", "export")
-TOWER_STEPS = 3500
-WORDS_STEPS = 800
-VIDEOS_STEPS = 6000
-CLIPS = 8000
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How much of everything.
+
+    Attributes:
+        tower, words, videos: steps of these stages.
+        clips: scenes that are encoded.
+        curriculum: of the stages `words` and `videos`.
+    """
+
+    tower: int = 5000
+    words: int = 800
+    clips: int = 9000
+    videos: int = 10_800
+    curriculum: tuple[Phase, ...] = CURRICULUM
+
+
+FULL = Recipe()
 
 
 class Training:
@@ -46,11 +63,12 @@ class Training:
     Args:
         folder: of the checkpoints.
         seed: of everything.
+        recipe: a smaller one is for trying whether all stages run.
     """
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, recipe: Recipe = FULL) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.seed = folder, seed
+        self.folder, self.seed, self.recipe = folder, seed, recipe
         self.words = tokenizer()
         self.model: Any = build(self.words, seed)
         self.tokens = Tokens(self.words)
@@ -59,7 +77,9 @@ class Training:
 
     def tower(self) -> None:
         """Stage 1."""
-        training = TowerTraining(self.model, self.words, TOWER_STEPS, self.folder / "tower.pt")
+        training = TowerTraining(
+            self.model, self.words, self.recipe.tower, self.folder / "tower.pt"
+        )
         training.run()
         log.info("tower: %s", training.accuracy(10))
 
@@ -67,13 +87,13 @@ class Training:
         """Stage 2: needs no tower."""
         embeddings = self.model.get_input_embeddings().weight.detach()
         clips = ideal_clips(embeddings, Naming(self.words), 4000, self.seed)
-        path = self.folder / "words.pt"
+        path, steps = self.folder / "words.pt", self.recipe.words
         # The rate stays high: the next stage goes on from here.
-        self._language_training(clips, path, 3 * WORDS_STEPS).run(until=WORDS_STEPS)
+        self.language_training(clips, path, 3 * steps).run(until=steps)
 
     def clips(self) -> None:
         """Stage 3: needs the tower."""
-        clips = make_clips(self.model.eval(), CLIPS, self.seed + 1, "train")
+        clips = make_clips(self.model.eval(), self.recipe.clips, self.seed + 1, "train")
         torch.save(clips, self.folder / "clips.pt")
 
     def videos(self) -> None:
@@ -81,19 +101,23 @@ class Training:
         self._load_language("words.pt")
         # Written by this program, in this folder.
         clips: Clips = torch.load(self.folder / "clips.pt", weights_only=False)
-        self._language_training(clips, self.folder / "videos.pt", VIDEOS_STEPS, phase=0).run()
+        self.language_training(clips, self.folder / "videos.pt", self.recipe.videos).run()
 
     def export(self) -> None:
         """Stage 5."""
         self._load_language("videos.pt")
         export(self.model, self.words, self.folder / "demo")
 
-    def _language_training(
-        self, clips: Clips, path: Path, steps: int, phase: int = 0
-    ) -> LanguageTraining:
+    def language_training(self, clips: Clips, path: Path, steps: int) -> LanguageTraining:
+        """Training on some clips, with this recipe's curriculum."""
         composer = Composer(clips, self.tokens, "train")
-        curriculum = CURRICULUM[phase:]
+        curriculum = self.recipe.curriculum
         return LanguageTraining(self.model, composer, path, steps=steps, curriculum=curriculum)
+
+    def run(self, stage: str) -> None:
+        """Run one of STAGES."""
+        log.info("stage %s", stage)
+        getattr(self, "language" if stage == "words" else stage)()
 
     def _load_tower(self) -> None:
         state = torch.load(self.folder / "tower.pt", weights_only=True)["model"]
@@ -126,9 +150,7 @@ def main() -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     torch.set_num_threads(given.threads)
     for stage in [given.only] if given.only else STAGES:
-        training = Training(given.folder, given.seed)
-        log.info("stage %s", stage)
-        getattr(training, "language" if stage == "words" else stage)()
+        Training(given.folder, given.seed).run(stage)
 
 
 if __name__ == "__main__":

@@ -79,11 +79,16 @@ class Place:
 
 @dataclass(frozen=True)
 class Fact:
-    """What is true of a scene, however often it is shown; an idle stretch has only a place."""
+    """What is true of a scene, however often it is shown; an idle stretch has only a place.
+
+    `motion` is the way the object goes, index into MOTIONS: the same in every showing, so that it
+    can be asked for after any time.
+    """
 
     place: Place
     thing: Thing | None = None
     number: int | None = None
+    motion: int | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,6 @@ class Scene:
         fact: what is shown.
         start, end: seconds.
         fades: it comes up from black; otherwise the picture changes at once.
-        motion: which way the object goes, index into MOTIONS.
         across: where it is on the other axis, 0 to 1.
         size: radius of the object, 1 = height of the picture.
         phase: where the texture begins.
@@ -105,7 +109,6 @@ class Scene:
     start: float
     end: float
     fades: bool
-    motion: int
     across: float
     size: float
     phase: float
@@ -118,13 +121,15 @@ class Scene:
     def position(self, second: float) -> tuple[float, float]:
         """Where the object is, 0 to 1 from left to right and from top to bottom."""
         along = self.along(second)
+        if self.fact.motion is None:
+            return (0.5, 0.5)
         return {
             "left": (1 - along, self.across),
             "right": (along, self.across),
             "up": (self.across, 1 - along),
             "down": (self.across, along),
             "still": (self.across, 0.25 + 0.5 * self.phase),
-        }[MOTIONS[self.motion]]
+        }[MOTIONS[self.fact.motion]]
 
     def brightness(self, second: float) -> float:
         """1, or less while it fades in."""
@@ -165,7 +170,8 @@ def draw_cast(rng: np.random.Generator, size: int, split: Split) -> list[Fact]:
         if held_out and rng.random() < 0.5:
             places = tuple(held_out)
         place = places[rng.integers(len(places))]
-        cast.append(Fact(place, thing, int(rng.integers(len(NUMBERS)))))
+        number, motion = int(rng.integers(len(NUMBERS))), int(rng.integers(len(MOTIONS)))
+        cast.append(Fact(place, thing, number, motion))
     return cast
 
 
@@ -229,7 +235,6 @@ class World:
             start,
             round(start + length, 3),
             fades=bool(rng.random() < FADING),
-            motion=int(rng.integers(len(MOTIONS))),
             across=float(rng.random()),
             size=float(rng.uniform(0.2, 0.28)),
             phase=float(rng.random()),

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from demo import QUESTIONS
+from demo import BLOCKS, QUESTIONS
 
 from tests.conftest import ROOT, Streamkv
 
@@ -13,8 +13,9 @@ def test_the_demo_model_answers_the_demos_questions_rightly(streamkv: Streamkv) 
     assert result.returncode == 0, result.stderr
     done = json.loads(result.stdout)
     assert done["blocks_kept"] < done["blocks_seen"] / 4
+    assert len(QUESTIONS) == 5
     for question, answer in QUESTIONS.items():
-        asked = streamkv("ask", question, "--json")
+        asked = streamkv("ask", question, *BLOCKS, "--json")
         assert json.loads(asked.stdout)["answer"] == answer
 
 

@@ -1,12 +1,17 @@
 """The demo world is the same for a seed, keeps its rules, and its answers are true."""
 
 import itertools
+from collections import Counter
 
 import numpy as np
 import pytest
 
+from examples.demo_model.clips import DARK
+from examples.demo_model.evaluate import KINDS, seen
+from examples.demo_model.packing import MOVED
 from examples.demo_model.questions import (
     BODIES,
+    MOST,
     NOTHING,
     OPENERS,
     Asker,
@@ -16,6 +21,7 @@ from examples.demo_model.questions import (
 from examples.demo_model.world import (
     CAST,
     COLOURS,
+    MOTIONS,
     SCENE_SECONDS,
     SHAPES,
     Fact,
@@ -110,14 +116,14 @@ def test_answers_are_true_by_the_timeline(seed: int) -> None:
     scenes = World(seed, "test").until(200.0)
     asker = Asker(scenes, np.random.default_rng(seed), "test")
     checked = set()
-    for kind in ("colour", "shape", "place", "number", "exists", "order", "none"):
+    for kind in KINDS[:-1]:
         for _ in range(30):
             question = asker.ask(kind)  # type: ignore[arg-type]
             if question is None:
                 continue
             facts = _named(question, scenes)
             checked.add(kind)
-            if question.answer in (NOTHING, "no"):
+            if question.answer in (NOTHING, "no") or (kind, question.answer) == ("counting", "0"):
                 assert facts == []
                 assert question.proof == ()
                 continue
@@ -128,7 +134,7 @@ def test_answers_are_true_by_the_timeline(seed: int) -> None:
                 shown = [s.fact for s in scenes if s.start == start and s.end == end]
                 assert len(shown) == 1
                 assert shown[0] in facts or kind == "order"
-    assert len(checked) == 7
+    assert checked == set(KINDS) - {"off-world"}
 
 
 def _truth(question: Question, fact: Fact, scenes: list[Scene]) -> str:
@@ -139,6 +145,7 @@ def _truth(question: Question, fact: Fact, scenes: list[Scene]) -> str:
         (only,) = after
         assert only.thing is not None
         return only.thing.words
+    assert fact.motion is not None
     colour, shape = fact.thing.words.split()
     return {
         "colour": colour,
@@ -146,6 +153,8 @@ def _truth(question: Question, fact: Fact, scenes: list[Scene]) -> str:
         "place": fact.place.words,
         "number": str(fact.number),
         "exists": "yes",
+        "motion": MOTIONS[fact.motion],
+        "counting": str(sum(scene.fact == fact for scene in scenes)),
     }[question.kind]
 
 
@@ -153,3 +162,54 @@ def test_existence_is_asked_for_and_against_alike() -> None:
     asker = Asker(World(3).until(150.0), np.random.default_rng(0), "train")
     answers = [q.answer for q in (asker.ask("exists") for _ in range(400)) if q is not None]
     assert 0.4 < answers.count("yes") / len(answers) < 0.6
+
+
+def test_every_number_of_showings_is_asked_for_alike() -> None:
+    found = set()
+    for seed in range(6):
+        scenes = World(seed).until(500.0)
+        asker = Asker(scenes, np.random.default_rng(0), "train")
+        asked = [q for q in (asker.ask("counting") for _ in range(300)) if q is not None]
+        answers = Counter(question.answer for question in asked)
+        assert min(answers.values()) > 0.6 * 300 / len(answers)
+        found |= set(answers)
+        left = {s.fact.thing.words for s in scenes if s.fact.thing and s.away[0] < s.away[1]}
+        assert left
+        assert not any(words in question.text for question in asked for words in left)
+    assert found == {str(number) for number in range(MOST + 1)}
+
+
+def test_things_that_are_shown_too_often_are_not_counted() -> None:
+    asker = Asker(World(4).until(2 * HOUR), np.random.default_rng(0), "train")
+    assert {q.answer for q in (asker.ask("counting") for _ in range(50)) if q} == {"0"}
+
+
+def test_an_object_goes_the_same_way_in_every_showing() -> None:
+    world = World(6)
+    ways = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1), "still": (0, 0)}
+    moved = set()
+    for scene in world.until(HOUR):
+        if scene.fact.motion is not None:
+            (x, y), (later_x, later_y) = scene.position(scene.start), scene.position(scene.end)
+            way = MOTIONS[scene.fact.motion]
+            assert ways[way] == (round(later_x - x), round(later_y - y))
+            moved.add(way)
+    assert moved == set(MOTIONS)
+
+
+@pytest.mark.parametrize("fps", [0.5, 1.0])
+def test_sampled_pictures_show_which_way_every_object_goes(fps: float) -> None:
+    for seed in range(10):
+        _, pictures = seen(World(seed, "test"), 64, fps)
+        way: dict[Scene, list[float]] = {}
+        for scene, second in pictures:
+            if scene.shows_thing(second) and scene.brightness(second) > DARK:
+                way.setdefault(scene, []).append(scene.along(second))
+        assert all(max(along) - min(along) >= MOVED for along in way.values())
+
+
+def test_colour_is_spelt_both_ways() -> None:
+    asker = Asker(World(3).until(150.0), np.random.default_rng(0), "test")
+    texts = [q.text for q in (asker.ask("colour") for _ in range(100)) if q is not None]
+    assert 0 < sum("color " in text for text in texts) < len(texts) / 2
+    assert all(("color " in text) != ("colour " in text) for text in texts)
