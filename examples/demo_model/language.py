@@ -5,7 +5,6 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .compose import KINDS, Composer
+from .curriculum import AT_LAST, CURRICULUM, Phase
 from .network import HIDDEN, LAYERS
 from .packed import Answers, packed_forward
 from .packing import Batch
@@ -33,40 +33,6 @@ LEARNT = 0.3
 """How much a kind is still asked when all its answers are right; wrong ones add to it."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One stretch of the curriculum.
-
-    Attributes:
-        frames: fewest and most frames of a video.
-        run: fewest and most frames of a scene.
-        videos, questions: videos in a batch, questions about each.
-        summary_share, drop_share: videos with summary blocks; batches whose questions see only a
-            part of the blocks, another part in each layer.
-        until: mean share of right answers at which the next phase begins.
-        most: steps after which it begins anyway.
-    """
-
-    frames: tuple[int, int]
-    run: tuple[int, int]
-    videos: int
-    questions: int
-    summary_share: float
-    drop_share: float
-    until: float
-    most: int
-
-
-CURRICULUM = (
-    Phase((3, 6), (1, 2), 6, 14, 0.0, 0.0, 0.80, 2000),
-    Phase((8, 24), (1, 4), 6, 16, 0.4, 0.3, 0.88, 1500),
-    Phase((24, 84), (2, 10), 4, 20, 0.5, 0.5, 2.0, 2200),
-    Phase((96, 320), (3, 10), 2, 32, 0.6, 0.5, 2.0, 100_000),
-)
-AT_LAST = (0.05, 0.2, 0.45, 0.3)
-"""Shares of the phases once the last has begun: long videos are few, since they cost most."""
 
 
 class LanguageTraining:
@@ -117,8 +83,8 @@ class LanguageTraining:
         self.step, self.phase, self.begun_at = 0, 0, 0
         self.recent: dict[str, float] = {}
         self.seconds = 0.0
-        self._looked = self._found = -1.0
-        self._known = dict.fromkeys(("before", "motion", "showing", "begins"), 1.0)
+        self._inside = {"attended": -1.0, "retrieved": -1.0}
+        self._inside |= dict.fromkeys(("before", "motion", "showing", "begins"), 1.0)
 
     def run(self, until: int | None = None) -> None:
         """Train to the last step, or to an earlier one, from the checkpoint if there is one."""
@@ -165,26 +131,25 @@ class LanguageTraining:
             guide=self.step % 5 == 4,
         )
         answers = packed_forward(self.model, self.prefix, batch, guide=True)
-        logits, labels = answers.logits, answers.labels
-        loss = F.cross_entropy(logits, labels)
-        self._looked = 0.98 * self._looked + 0.02 * float(answers.attended.detach().mean())
-        self._found = 0.98 * self._found + 0.02 * float(answers.retrieved.detach().mean())
-        known = self._knows(answers, batch)
-        for name, value in known.items():
-            self._known[name] = 0.98 * self._known[name] + 0.02 * float(value.detach())
-        guided = (
-            loss
-            + KNOW * sum(known.values(), torch.zeros(()))
-            - ATTEND * answers.attended.mean()
-            - RETRIEVE * answers.retrieved.mean()
-        )
+        loss = F.cross_entropy(answers.logits, answers.labels)
         self.optimizer.zero_grad(set_to_none=True)
-        guided.backward()
+        (loss + self._guided(answers, batch)).backward()
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
         aside = chosen < min(self.phase, len(self.curriculum) - 2)
-        answered = [] if aside else answers_right(batch, logits, labels)
+        answered = [] if aside else answers_right(batch, answers.logits, answers.labels)
         return float(loss.detach()), answered
+
+    def _guided(self, answers: Answers, batch: Batch) -> Tensor:
+        """What is asked of the inside of the model beside right answers."""
+        attended, retrieved = answers.attended.mean(), answers.retrieved.mean()
+        known = self._knows(answers, batch)
+        seen = {"attended": attended, "retrieved": retrieved, **known}
+        for name, value in seen.items():
+            self._inside[name] += 0.02 * (float(value.detach()) - self._inside[name])
+        return (
+            KNOW * torch.stack([*known.values()]).sum() - ATTEND * attended - RETRIEVE * retrieved
+        )
 
     def _drawn_phase(self, rng: np.random.Generator) -> int:
         """Now and then an earlier phase than the one it is in, so that what it taught stays."""
@@ -226,15 +191,17 @@ class LanguageTraining:
     def _report(self, losses: list[float], right: dict[str, list[float]]) -> None:
         self.recent |= {kind: float(np.mean(values)) for kind, values in sorted(right.items())}
         shown = " ".join(f"{kind} {value:.2f}" for kind, value in self.recent.items())
+        inside = " ".join(
+            f"{name} {np.exp(value) if name in ('attended', 'retrieved') else value:.2f}"
+            for name, value in self._inside.items()
+        )
         log.info(
             "step %d phase %d loss %.3f all %.3f %s (%.0f s)",
             self.step,
             self.phase,
             float(np.mean(losses)),
             self._all_right(),
-            f"{shown} attended {np.exp(self._looked):.2f} "
-            f"retrieved {np.exp(self._found):.2f} "
-            + " ".join(f"{name} {value:.2f}" for name, value in self._known.items()),
+            f"{shown} {inside}",
             self.seconds,
         )
 

@@ -134,7 +134,7 @@ class TowerTraining:
     """
 
     def __init__(
-        self, model: Any, words: Any, steps: int, path: Path, *, batch: int = 192, seed: int = 1
+        self, model: Any, words: Any, steps: int, path: Path, *, batch: int = 128, seed: int = 1
     ) -> None:
         self.model, self.steps, self.path, self.batch, self.seed = model, steps, path, batch, seed
         self.naming = Naming(words)

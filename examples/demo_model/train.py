@@ -25,8 +25,9 @@ import torch
 
 from .clips import Clips, ideal_clips, make_clips
 from .compose import Composer
+from .curriculum import CURRICULUM, Phase
 from .export import export
-from .language import CURRICULUM, LanguageTraining, Phase
+from .language import LanguageTraining
 from .network import build
 from .packing import Tokens
 from .tower import Naming, TowerTraining
@@ -47,7 +48,7 @@ class Recipe:
         curriculum: of the stages `words` and `videos`.
     """
 
-    tower: int = 5000
+    tower: int = 4500
     words: int = 800
     clips: int = 9000
     videos: int = 10_800

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from streamkv_cli.model.prompts import GUIDANCE_PROMPT, INIT_PROMPT
 
-from .questions import all_texts
+from .wordings import all_texts
 from .world import COLOURS, GROUNDS, NUMBERS, SHAPES, TEXTURES
 
 TEMPLATE = """\

@@ -8,7 +8,8 @@ import torch
 
 from examples.demo_model.clips import FRAMES, Clips, ideal_clips, make_clips
 from examples.demo_model.compose import Composer
-from examples.demo_model.language import LanguageTraining, Phase
+from examples.demo_model.curriculum import Phase
+from examples.demo_model.language import LanguageTraining
 from examples.demo_model.network import HIDDEN, LAYERS, TOKENS, build
 from examples.demo_model.packing import NEWLINE, Tokens, proofs
 from examples.demo_model.tower import Naming, TowerTraining, random_batch

@@ -9,9 +9,9 @@ import torch
 from transformers import AutoTokenizer, LlavaOnevisionForConditionalGeneration
 
 from examples.demo_model.clips import ideal_clips
+from examples.demo_model.curriculum import CURRICULUM
 from examples.demo_model.curve import rows
 from examples.demo_model.evaluate import KINDS, evaluate
-from examples.demo_model.language import CURRICULUM
 from examples.demo_model.tower import Naming
 from examples.demo_model.train import FULL, STAGES, Recipe, Training
 

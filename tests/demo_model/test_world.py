@@ -9,15 +9,8 @@ import pytest
 from examples.demo_model.clips import DARK
 from examples.demo_model.evaluate import KINDS, seen
 from examples.demo_model.packing import MOVED
-from examples.demo_model.questions import (
-    BODIES,
-    MOST,
-    NOTHING,
-    OPENERS,
-    Asker,
-    Question,
-    is_held_out_wording,
-)
+from examples.demo_model.questions import MOST, Asker, Question
+from examples.demo_model.wordings import BODIES, NOTHING, OPENERS, is_held_out_wording
 from examples.demo_model.world import (
     CAST,
     COLOURS,
