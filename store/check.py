@@ -131,7 +131,7 @@ class _Checked:
     def all(self, wanted: Sequence[str]) -> Iterator[Finding]:
         """Every finding, video by video."""
         with self.index.read() as snapshot:
-            keys = [bytes(key) for key, _ in snapshot.scan("videos")]
+            keys = list(snapshot.keys("videos"))
         for key in keys:
             video_id = key.hex()
             if wanted and video_id not in wanted:
@@ -230,8 +230,7 @@ class _Checked:
                     except (StoreMissing, StoreDamaged):
                         return
                     numbers = [
-                        int.from_bytes(key[-4:], "big")
-                        for key, _ in snapshot.scan(database, prefix)
+                        int.from_bytes(key[-4:], "big") for key in snapshot.keys(database, prefix)
                     ]
                 for number in numbers:
                     if not state.holds(number):
@@ -243,10 +242,10 @@ class _Checked:
         """Entries of videos that the index does not list."""
         found: set[tuple[str, bytes]] = set()
         with self.index.read() as snapshot:
-            known = {bytes(key) for key, _ in snapshot.scan("videos")}
+            known = set(snapshot.keys("videos"))
             for database, at in (("segments", 0), ("summaries", 2)):
-                for key, _ in snapshot.scan(database):
-                    video = bytes(key[at : at + 8])
+                for key in snapshot.keys(database):
+                    video = key[at : at + 8]
                     if video not in known:
                         found.add((database, video))
         for database, video in sorted(found):
@@ -280,7 +279,7 @@ def _finding(
 _READ = {"videos": entries.read_video, "segments": entries.read_segment}
 
 
-def _same(database: str, key: bytes, stored: memoryview, value: bytes) -> bool:
+def _same(database: str, key: bytes, stored: bytes, value: bytes) -> bool:
     """Whether an entry says what it should, in the words of whichever format it is."""
     if bytes(stored) == value:
         return True
@@ -290,7 +289,7 @@ def _same(database: str, key: bytes, stored: memoryview, value: bytes) -> bool:
     return False
 
 
-def _why(key: bytes, stored: memoryview) -> str:
+def _why(key: bytes, stored: bytes) -> str:
     """What is wrong with an entry that is not what its segment's file says."""
     try:
         entries.unseal(key, stored)

@@ -73,7 +73,7 @@ def seal(key: bytes, body: bytes) -> bytes:
     return body + _digest(key, body).to_bytes(8, "little")
 
 
-def unseal(key: bytes | memoryview, value: bytes | memoryview) -> memoryview:
+def unseal(key: bytes, value: bytes) -> memoryview:
     """The body of a value; ValueError where key or value are not as written."""
     view = memoryview(value)
     body = view[:-8]
@@ -88,9 +88,7 @@ def video_value(video: VideoRecord, state: VideoState) -> bytes:
     return seal(video_key(video.video_id), canonical_json(body).encode("ascii"))
 
 
-def read_video(
-    key: bytes | memoryview, value: bytes | memoryview
-) -> tuple[VideoRecord, VideoState]:
+def read_video(key: bytes, value: bytes) -> tuple[VideoRecord, VideoState]:
     """Record and state out of an entry of `videos`; ValueError where damaged."""
     fields = _json(key, value)
     try:
@@ -105,7 +103,7 @@ def segment_value(video_id: str, segment: SegmentRecord) -> bytes:
     return seal(segment_key(video_id, segment.number), canonical_json(body).encode("ascii"))
 
 
-def read_segment(key: bytes | memoryview, value: bytes | memoryview) -> SegmentRecord:
+def read_segment(key: bytes, value: bytes) -> SegmentRecord:
     """The record out of an entry of `segments`; ValueError where damaged."""
     fields = _json(key, value)
     try:
@@ -137,7 +135,7 @@ def summary_values(head: SegmentHead) -> Iterator[tuple[bytes, bytes]]:
         yield key, seal(key, b"".join((header, *arrays)))
 
 
-def read_summary(key: bytes | memoryview, value: bytes | memoryview) -> SummaryEntry:
+def read_summary(key: bytes, value: bytes) -> SummaryEntry:
     """One layer of one segment out of an entry of `summaries`; ValueError where damaged."""
     body, (kind, summary, heads, size, rows, block_bytes, offset) = _summary_body(key, value)
     dtype = _NUMPY_DTYPES[kind]
@@ -149,9 +147,7 @@ def read_summary(key: bytes | memoryview, value: bytes | memoryview) -> SummaryE
     return SummaryEntry(table, bool(summary), block_bytes, offset)
 
 
-def read_last_key(
-    key: bytes | memoryview, value: bytes | memoryview, row_bytes: int
-) -> tuple[int, int, memoryview | None]:
+def read_last_key(key: bytes, value: bytes, row_bytes: int) -> tuple[int, int, memoryview | None]:
     """Rows of an entry of `summaries`, bytes of a block, and the summary block's key if it has one.
 
     A fraction of the work of `read_summary`, for scans over very many segments.
@@ -168,9 +164,7 @@ def read_last_key(
     return rows, block_bytes, body[len(body) - row_bytes :] if summary and rows else None
 
 
-def _summary_body(
-    key: bytes | memoryview, value: bytes | memoryview
-) -> tuple[memoryview, tuple[int, ...]]:
+def _summary_body(key: bytes, value: bytes) -> tuple[memoryview, tuple[int, ...]]:
     """Verified body and header of an entry of `summaries`, without the magic."""
     body = unseal(key, value)
     if len(body) < SUMMARY_HEADER.size:
@@ -185,13 +179,13 @@ def _summary_body(
     return body, tuple(header)
 
 
-def _digest(key: bytes | memoryview, body: bytes | memoryview) -> int:
+def _digest(key: bytes, body: bytes | memoryview) -> int:
     hasher = xxhash.xxh3_64(key)
     hasher.update(body)
     return hasher.intdigest()
 
 
-def _json(key: bytes | memoryview, value: bytes | memoryview) -> dict[str, Any]:
+def _json(key: bytes, value: bytes) -> dict[str, Any]:
     fields = json.loads(bytes(unseal(key, value)))
     if not isinstance(fields, dict):
         raise ValueError("not a record")

@@ -17,8 +17,9 @@ import lmdb
 
 from store.entries import FORMAT_KEY, seal
 from store.errors import StoreDamaged, StoreDiskError, StoreError, StoreRefused, disk_errors
-from store.index_check import DATA, REBUILD, check_index
+from store.index_check import DATA, REBUILD, check_index, note_commit
 from store.layout import FORMAT, READABLE
+from store.watch import Watch
 
 FOLDER = "index.lmdb"
 DATABASES = ("meta", "videos", "segments", "summaries")
@@ -49,8 +50,14 @@ class Index:
         self._lock = threading.RLock()
         if not create:
             check_index(folder)
+        self._stopped = ""
         with _lmdb_errors(folder):
             self._env = self._open(write, create)
+            try:
+                self._watch = Watch(folder)
+            except BaseException:
+                self._env.close()
+                raise
             try:
                 self._dbs = {
                     name: self._env.open_db(name.encode(), create=create) for name in DATABASES
@@ -59,7 +66,7 @@ class Index:
                     self._env.reader_check()
                 self._sign_or_check(create)
             except BaseException:
-                self._env.close()
+                self.close()
                 raise
 
     def _sign_or_check(self, create: bool) -> None:
@@ -75,31 +82,43 @@ class Index:
 
     def close(self) -> None:
         """Close the environment; may be called twice."""
+        self._watch.mend()
         self._env.close()
+        self._watch.close()
 
     @contextmanager
     def read(self) -> Iterator[Snapshot]:
-        """One consistent view; keep it short, and no memoryview of it longer than that."""
+        """One consistent view; keep it short: while it lasts, no page is used again."""
         with self._lock, _lmdb_errors(self.folder):
             txn = self._begin(write=False)
             try:
-                yield Snapshot(txn, self._dbs)
+                yield Snapshot(txn, self._dbs, self._watch)
             finally:
+                self._watch.mend()
                 txn.abort()
 
     def write(self, puts: Iterable[Put] = (), deletes: Iterable[Delete] = ()) -> None:
         """Make all of these changes durable in one transaction, or none of them.
 
         Raises:
-            StoreDiskError: the disk or the map is full; nothing has changed.
+            StoreDiskError: the disk or the map is full; nothing has changed, and this index takes
+                no more: what a failed fsync was to write may be lost, and a second one would
+                report success for it.
         """
         puts, deletes = list(puts), list(deletes)
         with self._lock, _lmdb_errors(self.folder):
+            if self._stopped:
+                raise StoreDiskError(
+                    f"an earlier write of the index failed ({self._stopped})", "run again"
+                )
             while True:
                 try:
                     return self._write(puts, deletes)
                 except lmdb.MapFullError:  # the transaction is lost: larger map, once more
                     self._grow()
+                except (lmdb.Error, OSError) as error:
+                    self._stopped = str(error)
+                    raise
 
     def _write(self, puts: Sequence[Put], deletes: Sequence[Delete]) -> None:
         txn = self._begin(write=True)
@@ -110,6 +129,7 @@ class Index:
                 txn.put(key, value, db=self._dbs[name])
             self._lengthen(txn, puts, len(deletes))
             txn.commit()
+            note_commit(self.folder, self._env.info()["last_txnid"])
         finally:
             txn.abort()  # does nothing after a commit
 
@@ -129,16 +149,18 @@ class Index:
         pages = 64 + values + touched + 4 * len(puts) + 2 * freed
         wanted = (self._env.info()["last_pgno"] + 1 + pages) * page
         path = self.folder / DATA
+        self._watch.step()  # or a file that was cut short would be filled up with zeros
         with disk_errors(path):
             if os.stat(path).st_size < wanted:
                 os.truncate(path, wanted)
 
     def _begin(self, *, write: bool) -> Any:
-        try:
-            return self._env.begin(write=True) if write else self._env.begin(buffers=True)
-        except lmdb.MapResizedError:
-            self._env.set_mapsize(0)  # another process grew it: take over its size
-            return self._env.begin(write=True) if write else self._env.begin(buffers=True)
+        self._watch.begin()
+        while True:
+            try:
+                return self._env.begin(write=write)
+            except lmdb.MapResizedError:
+                self._env.set_mapsize(0)  # another process grew it: take over its size
 
     def _grow(self) -> None:
         size = self._env.info()["map_size"]
@@ -165,24 +187,36 @@ class Index:
 class Snapshot:
     """One read transaction: what the index held at one moment."""
 
-    def __init__(self, txn: Any, dbs: dict[str, Any]) -> None:
+    def __init__(self, txn: Any, dbs: dict[str, Any], watch: Watch) -> None:
         self._txn = txn
         self._dbs = dbs
+        self._watch = watch
 
-    def get(self, database: str, key: bytes) -> memoryview | None:
-        """The value of `key`, valid inside the `with` block only."""
-        value: memoryview | None = self._txn.get(key, db=self._dbs[database])
+    def get(self, database: str, key: bytes) -> bytes | None:
+        """The value of `key`, copied."""
+        self._watch.step()
+        value: bytes | None = self._txn.get(key, db=self._dbs[database])
         return value
 
-    def scan(self, database: str, prefix: bytes = b"") -> Iterator[tuple[memoryview, memoryview]]:
-        """All (key, value) whose key begins with `prefix`, in order of the keys."""
+    def scan(self, database: str, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """All (key, value) whose key begins with `prefix`, in order of the keys, copied."""
+        for cursor in self._cursor(database, prefix):
+            yield cursor.item()
+
+    def keys(self, database: str, prefix: bytes = b"") -> Iterator[bytes]:
+        """All keys that begin with `prefix`, in order; values are not touched."""
+        for cursor in self._cursor(database, prefix):
+            yield cursor.key()
+
+    def _cursor(self, database: str, prefix: bytes) -> Iterator[Any]:
+        """A cursor on each entry in turn whose key begins with `prefix`."""
+        self._watch.step()
         with self._txn.cursor(db=self._dbs[database]) as cursor:
-            if not cursor.set_range(prefix) if prefix else not cursor.first():
-                return
-            for key, value in cursor:
-                if key[: len(prefix)] != prefix:
-                    return
-                yield key, value
+            there = cursor.set_range(prefix) if prefix else cursor.first()
+            while there and cursor.key().startswith(prefix):
+                yield cursor
+                self._watch.step()
+                there = cursor.next()
 
 
 def _open_largest(folder: Path, *, readonly: bool, create: bool, lock: bool) -> lmdb.Environment:

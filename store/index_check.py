@@ -10,13 +10,16 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+import xxhash
 from lmdb.verify import VerifyError, verify
 
 from store.errors import StoreDamaged, StoreDiskError, StoreRefused, disk_errors
 
 DATA = "data.mdb"
+COMMITS = "commits"
 REBUILD = "rebuild the index from the segment files (streamkv repair)"
 # Walking all tree pages costs about 0.3 s a GiB; beyond this only the length is checked.
 MOST_WALKED = 1 << 30
@@ -39,8 +42,11 @@ def check_index(folder: Path, most: int = MOST_WALKED) -> None:
     """
     data = folder / DATA
     for _ in range(_TRIES):
+        noted = noted_commit(folder)  # first: what is committed meanwhile must not seem lost
         before, size = check_size(data)
         problem = _order(before)
+        if max(before) < noted:
+            problem = f"commit {noted} is gone, the last one is {max(before)}"
         if not problem and size <= most:
             problem = _walk(data)
         if not problem:
@@ -49,6 +55,33 @@ def check_index(folder: Path, most: int = MOST_WALKED) -> None:
             raise StoreDamaged(f"the index is damaged ({problem}): {data}", REBUILD)
         # A writer committed meanwhile and may have reused pages under our feet: look again.
     raise IndexBusyError(f"the index changes too fast to be checked: {data}", "run again")
+
+
+def note_commit(folder: Path, number: int) -> None:
+    """Note beside the index that transaction `number` is durable.
+
+    One flipped bit in a meta page can make LMDB take the state before the last commit for the
+    latest. The note is not synced, and where it cannot be written the old one stays: it then finds
+    less, and never too much.
+    """
+    raw = number.to_bytes(8, "little")
+    raw += xxhash.xxh3_64_intdigest(raw).to_bytes(8, "little")
+    with suppress(OSError):
+        fd = os.open(folder / COMMITS, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            os.pwrite(fd, raw, 0)
+        finally:
+            os.close(fd)
+
+
+def noted_commit(folder: Path) -> int:
+    """The last transaction that is noted as durable; 0 where there is no note, or no good one."""
+    try:
+        raw = (folder / COMMITS).read_bytes()
+    except OSError:
+        return 0
+    good = len(raw) == 16 and xxhash.xxh3_64_intdigest(raw[:8]) == int.from_bytes(raw[8:], "little")
+    return int.from_bytes(raw[:8], "little") if good else 0
 
 
 def check_size(data: Path) -> tuple[tuple[int, int], int]:

@@ -19,7 +19,7 @@ def find_video(snapshot: Snapshot, video_id: str) -> tuple[VideoRecord, VideoSta
     return read_video(key, value)
 
 
-def read_video(key: bytes | memoryview, value: memoryview) -> tuple[VideoRecord, VideoState]:
+def read_video(key: bytes, value: bytes) -> tuple[VideoRecord, VideoState]:
     """An entry of `videos`; StoreDamaged where it is not as written."""
     try:
         return entries.read_video(key, value)
@@ -30,7 +30,7 @@ def read_video(key: bytes | memoryview, value: memoryview) -> tuple[VideoRecord,
         ) from error
 
 
-def read_segment(video: VideoRecord, key: bytes | memoryview, value: memoryview) -> SegmentRecord:
+def read_segment(video: VideoRecord, key: bytes, value: bytes) -> SegmentRecord:
     """An entry of `segments` of `video`; StoreDamaged where it is not as written."""
     try:
         return entries.read_segment(key, value)
@@ -52,4 +52,4 @@ def find_segment(snapshot: Snapshot, video: VideoRecord, number: int) -> Segment
         value = snapshot.get("segments", key)
     if value is None:
         raise StoreMissing(f"video {video.name} ({video.video_id}) has no segment {number}")
-    return read_segment(video, memoryview(key), value)
+    return read_segment(video, key, value)

@@ -5,6 +5,7 @@ A file without an index entry was never seen by a reader, or was already removed
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Container, Mapping
 from pathlib import Path
@@ -50,7 +51,12 @@ def clear(folder: Path, state: VideoState, *, rescued: bool = True) -> list[Path
 
 def note_removal(folder: Path) -> None:
     """Say in a video's folder that its files are being removed: no rebuild takes them back."""
-    os.close(os.open(folder / REMOVED, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
+    try:
+        os.close(os.open(folder / REMOVED, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return  # a full disk shall not keep anyone from making room
+        raise
     sync_folder(folder)
 
 

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from store.disk import make_folder, network_file_system, sync_folder, write_file
@@ -83,7 +84,8 @@ def take_guard(root: Path, how: int) -> int:
 def drop_guard(fd: int) -> None:
     """Release what `take_guard` took."""
     if fd >= 0:
-        os.close(fd)
+        with suppress(OSError):  # nothing was written through it
+            os.close(fd)
 
 
 def create_store(root: Path) -> None:

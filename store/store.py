@@ -295,8 +295,7 @@ class Store:
             try:
                 self._index.write(deletes=self._keys_of(video))
                 self._records.pop(video_id, None)
-                with suppress(OSError):  # a full disk shall not keep us from making room
-                    note_removal(folder)
+                note_removal(folder)
                 clear(folder, NOTHING_YET)
             finally:
                 lock.release()
@@ -333,10 +332,10 @@ class Store:
     def _keys_of(self, video: VideoRecord) -> list[Delete]:
         key = entries.video_key(video.video_id)
         with self._index.read() as snapshot:
-            keys = [("segments", bytes(k)) for k, _ in snapshot.scan("segments", key)]
+            keys = [("segments", k) for k in snapshot.keys("segments", key)]
             for layer in range(video.geometry.layers):
                 prefix = entries.summary_prefix(layer, video.video_id)
-                keys += [("summaries", bytes(k)) for k, _ in snapshot.scan("summaries", prefix)]
+                keys += [("summaries", k) for k in snapshot.keys("summaries", prefix)]
         return [*keys, ("videos", key)]
 
     def _lock(self, folder: Path, name: str) -> FileLock:

@@ -196,9 +196,7 @@ def _joined(
     )
 
 
-def _entry(
-    key: bytes | memoryview, value: memoryview, video: VideoRecord, layer: int, segment: int
-) -> SummaryEntry:
+def _entry(key: bytes, value: bytes, video: VideoRecord, layer: int, segment: int) -> SummaryEntry:
     try:
         entry = read_summary(key, value)
         geometry = video.geometry

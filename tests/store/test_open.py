@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -171,3 +172,79 @@ def test_reading_needs_no_permission_to_write() -> None:
         assert _as_nobody(store).startswith("disk Permission denied")
         for path in inside:
             path.chmod(0o755)
+
+
+CUT_WHILE_OPEN = """
+import os, sys
+from store import Store, StoreError
+from tests.store import samples
+root, file, size, doing = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+with Store.open(root, write=doing == "write") as store:
+    samples.digest(store)
+    if doing == "write":
+        writer = store.writer(samples.record())
+    os.truncate(os.path.join(root, "index.lmdb", file), size)
+    try:
+        if doing == "write":
+            samples.commit(writer)
+        else:
+            samples.digest(store)
+    except StoreError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("doing", ["read", "write"])
+@pytest.mark.parametrize(("file", "size"), [("data.mdb", 0), ("data.mdb", 8192), ("lock.mdb", 0)])
+def test_an_index_cut_short_while_open(tmp_path: Path, file: str, size: int, doing: str) -> None:
+    """LMDB by itself is killed by it."""
+    root = tmp_path / "s"
+    with Store.open(root, create=True) as store, store.writer(samples.record()) as writer:
+        for _ in range(30):
+            samples.commit(writer)
+    command = [sys.executable, "-c", CUT_WHILE_OPEN, str(root), file, str(size), doing]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"the index was cut short to {size} of ")
+    assert "streamkv repair" in done.stdout
+    if file == "data.mdb":
+        assert (root / "index.lmdb" / file).stat().st_size == size  # not filled up with zeros
+
+
+CUT_AT_ANY_MOMENT = """
+import sys
+from store import Store, StoreError
+from tests.store import samples
+with Store.open(sys.argv[1]) as store:
+    print("open", flush=True)
+    try:
+        while True:
+            samples.digest(store)
+    except StoreError as error:
+        print(error)
+"""
+
+
+def test_an_index_cut_short_while_it_is_read(tmp_path: Path) -> None:
+    root = samples.fill(tmp_path / "s", 30)
+    data = root / "index.lmdb" / "data.mdb"
+    good = data.read_bytes()
+    for moment in range(3):
+        command = [sys.executable, "-c", CUT_AT_ANY_MOMENT, str(root)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "open\n"
+            time.sleep(0.01 * moment)
+            os.truncate(data, 8192)
+            said = child.stdout.read()
+        assert (child.returncode, "cut short" in said) == (0, True)
+        data.write_bytes(good)
+
+
+def test_a_segment_file_cut_short_while_open(tmp_path: Path) -> None:
+    root = samples.fill(tmp_path / "s", 2)
+    with Store.open(root) as store:
+        found = store.summaries(2, [samples.VIDEO])
+        os.truncate(samples.segment_path(root, 1), 3000)
+        with pytest.raises(StoreDamaged, match="cut short"):
+            store.read_blocks(2, found.refs(range(len(found))))
