@@ -43,7 +43,8 @@ class Watch:
     def close(self) -> None:
         """Stop watching; may be called twice."""
         if self._fd >= 0:
-            os.close(self._fd)
+            with suppress(OSError):  # it was only looked at
+                os.close(self._fd)
             self._fd = -1
 
     def begin(self) -> None:
