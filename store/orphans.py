@@ -15,6 +15,7 @@ from store.lock import LOCK_NAME, is_held
 from store.records import check_video_id
 from store.segment_file import SUFFIX, TEMPORARY, file_number
 from store.state import NOTHING_YET, VideoState
+from store.tags import TAGS_NAME
 
 REMOVED = "removed"
 SET_ASIDE = ".damaged"
@@ -94,7 +95,8 @@ def find_orphans(
 def _stale(name: str, state: VideoState) -> bool:
     number = file_number(name)
     if number is None:
-        return name.endswith((SUFFIX + TEMPORARY, SUFFIX + SET_ASIDE))
+        leftovers = (SUFFIX + TEMPORARY, SUFFIX + SET_ASIDE, TAGS_NAME + TEMPORARY)
+        return name.endswith(leftovers) or (name == TAGS_NAME and not state.held)
     return not state.holds(number)
 
 

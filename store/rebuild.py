@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from store import entries
 from store.blocks import verify_rows
 from store.disk import sync_folder
 from store.errors import StoreDamaged, disk_errors
@@ -19,6 +20,7 @@ from store.records import SegmentRecord, VideoRecord, first_difference
 from store.root import VIDEOS, check_marker, drop_guard, take_guard
 from store.segment_file import REMEDY, SegmentHead, file_name, file_number, read_head
 from store.state import NOTHING_YET, Gap, VideoState
+from store.tags import read_tags
 from store.writer import index_puts
 
 _NEW, _OLD = FOLDER + ".new", FOLDER + ".old"
@@ -132,6 +134,8 @@ def _fill(
             on_segment(head.video, head.segment.bytes)
             if index is not None:
                 index.write(index_puts(head, found.state))
+        if found.video is not None:
+            damaged += _apply_tags(index, folder, found.video, found.state)
         count += found.state.held > 0
         segments += found.state.held
         if found.video is not None and not found.state.complete:
@@ -190,7 +194,7 @@ class _Found:
         why, segment = "", head.segment
         if head.video.video_id != self.folder.name or segment.number != number:
             why = f"it is segment {segment.number} of video {head.video.video_id}"
-        elif self.video is not None and head.video != self.video:
+        elif self.video is not None and _untagged(head.video) != _untagged(self.video):
             difference = first_difference(self.video, head.video) or "its record differs"
             why = f"it is of another ingest: {difference}"
         elif self._last is not None and segment.start < self._last.start:
@@ -204,3 +208,21 @@ class _Found:
                 video=self.folder.name,
                 segment=number,
             )
+
+
+def _apply_tags(
+    index: Index | None, folder: Path, video: VideoRecord, state: VideoState
+) -> list[StoreDamaged]:
+    """Tags changed since the ingest go before those in the segment files."""
+    try:
+        tags = read_tags(folder)
+    except StoreDamaged as error:
+        return [error]
+    if tags is not None and index is not None:
+        key = entries.video_key(video.video_id)
+        index.write([("videos", key, entries.video_value(replace(video, tags=tags), state))])
+    return []
+
+
+def _untagged(video: VideoRecord) -> VideoRecord:
+    return replace(video, tags={})  # tags may have changed between two segments

@@ -14,7 +14,7 @@ from store import entries
 from store.attached import read_attachment
 from store.blocks import IOCount
 from store.disk import make_folder, sync_folder
-from store.errors import StoreDamaged, StoreRefused, disk_errors
+from store.errors import StoreDamaged, StoreMissing, StoreRefused, disk_errors
 from store.index import Delete, Index, Snapshot
 from store.index_check import REBUILD
 from store.lock import LOCK_NAME, FileLock, being_written, holder
@@ -42,6 +42,7 @@ from store.root import (
 from store.scan import SegmentKeys, scan_layer
 from store.state import NOTHING_YET, VideoState
 from store.summaries import BlockRef, LayerSummaries, read_layer
+from store.tags import write_tags
 from store.writer import VideoWriter, refuse_difference
 
 if TYPE_CHECKING:
@@ -128,6 +129,14 @@ class Store:
         """Every video and how far it has come, in order of their ids."""
         with self._index.read() as snapshot:
             return [read_video(key, value) for key, value in snapshot.scan("videos")]
+
+    def find(self, video_id: str) -> tuple[VideoRecord, VideoState] | None:
+        """A video and how far it has come; None where the store does not know it."""
+        with self._index.read() as snapshot:
+            try:
+                return find_video(snapshot, video_id)
+            except StoreMissing:
+                return None
 
     def segments(self, video_id: str) -> list[SegmentRecord]:
         """The segments of a video, in order; StoreMissing where there is no such video."""
@@ -302,6 +311,29 @@ class Store:
             with suppress(OSError):  # a stranger's file in it, or a new writer: leave it
                 folder.rmdir()
             sync_folder(folder.parent)
+
+    def tag(self, video_id: str, tags: Mapping[str, str]) -> None:
+        """Give a video these tags in place of those it has; durable when this returns.
+
+        Raises:
+            StoreMissing: there is no such video.
+            StoreRefused: it is being written.
+            ValueError: tags that are not texts.
+        """
+        self._need_write()
+        folder = self.path / VIDEOS / check_video_id(video_id)
+        with disk_errors(folder):
+            lock = self._lock(folder, self._record(video_id).name)
+            try:
+                with self._index.read() as snapshot:
+                    video, state = find_video(snapshot, video_id)
+                tagged = replace(video, tags=dict(tags))
+                write_tags(folder, tagged.tags)
+                key = entries.video_key(video_id)
+                self._index.write([("videos", key, entries.video_value(tagged, state))])
+                self._records.pop(video_id, None)
+            finally:
+                lock.release()
 
     def orphans(self) -> list[Path]:
         """Files no video needs: leftovers of killed writers and interrupted removals."""

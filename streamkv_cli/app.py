@@ -7,32 +7,55 @@ from typing import Annotated
 
 import typer
 
-from streamkv_cli import __version__, settings
-from streamkv_cli.commands import ask, check, ingest, ls, migrate, prune, repair, rm, show
+from streamkv_cli import __version__
+from streamkv_cli.commands import (
+    ask,
+    check,
+    config,
+    doctor,
+    ingest,
+    ls,
+    migrate,
+    prune,
+    repair,
+    rm,
+    show,
+    tag,
+)
 from streamkv_cli.commands.guard import exit_on_sigterm, guarded
+from streamkv_cli.parsing import Command, Group
 
 app = typer.Typer(
     name="streamkv",
-    no_args_is_help=True,
+    cls=Group,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Ingest a long video through a Video-LLM once; ask it any time later.",
-    epilog="Example: streamkv ingest talk.mp4 --model llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
+    epilog='Example: streamkv ingest talk.mp4 --model demo && streamkv ask "what is shown?"',
 )
 COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "ingest": (ingest.ingest, ingest.EXAMPLE),
     "ask": (ask.ask, ask.EXAMPLE),
     "ls": (ls.ls, ls.EXAMPLE),
     "show": (show.show, show.EXAMPLE),
+    "tag": (tag.tag, tag.EXAMPLE),
     "rm": (rm.rm, rm.EXAMPLE),
     "check": (check.check, check.EXAMPLE),
     "prune": (prune.prune, prune.EXAMPLE),
     "repair": (repair.repair, repair.EXAMPLE),
+    "config": (config.config, config.EXAMPLE),
+    "doctor": (doctor.doctor, doctor.EXAMPLE),
     "migrate": (migrate.migrate, migrate.EXAMPLE),
 }
 for _name, (_command, _example) in COMMANDS.items():
-    app.command(_name, epilog=_example)(_command)
+    app.command(
+        _name,
+        cls=Command,
+        epilog=_example,
+        # It is given another command's flags.
+        context_settings={"ignore_unknown_options": True} if _name == "config" else None,
+    )(_command)
 
 
 def _print_version(wanted: bool) -> None:
@@ -44,7 +67,6 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 @guarded
 def root(
-    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
@@ -53,7 +75,6 @@ def root(
     ] = False,
 ) -> None:
     """Ingest a long video through a Video-LLM once; ask it any time later."""
-    context.default_map = settings.defaults(COMMANDS)
 
 
 def main() -> None:

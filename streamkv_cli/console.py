@@ -7,13 +7,34 @@ else is a message on stderr: progress, summaries, warnings, errors.
 import json
 import os
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any
+
+from streamkv_cli.progress import Lines, ProgressLine
+from streamkv_cli.wording import (
+    bytes_text,
+    count,
+    escaped,
+    hourly,
+    span_text,
+    time_text,
+)
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from streamkv_cli.progress import Bars
+
+
+__all__ = [
+    "Console",
+    "ProgressLine",
+    "bytes_text",
+    "count",
+    "escaped",
+    "hourly",
+    "span_text",
+    "time_text",
+]
 
 
 class Console:
@@ -31,6 +52,7 @@ class Console:
         self.json_lines = json_lines
         self.quiet = quiet
         self.verbose = verbose
+        self._bars: Bars | None = None
 
     def text(self, text: str, end: str = "\n") -> None:
         """Data for people and pipes, as it is."""
@@ -59,13 +81,19 @@ class Console:
         import rich.table
 
         table = rich.table.Table(
-            box=None, pad_edge=False, header_style="" if "NO_COLOR" in os.environ else "bold"
+            box=None, pad_edge=False, header_style="" if os.environ.get("NO_COLOR") else "bold"
         )
         for name in header:
             table.add_column(name, justify="right" if name in right.split() else "left")
         for row in rows:
             table.add_row(*row)
         rich.console.Console(highlight=False, markup=False).print(table)
+
+    def check(self, status: str, name: str, detail: str, remedy: str) -> None:
+        """One line of a list of checks, as data."""
+        colour = {"ok": "32", "warn": "33", "fail": "31"}[status]
+        word = _coloured(status, colour, sys.stdout) + " " * (4 - len(status))
+        self.text(f"{word}  {name:<8}  {escaped(detail)}{f'; {remedy}' if remedy else ''}")
 
     def message(self, text: str) -> None:
         """Something worth knowing, unless quiet."""
@@ -79,83 +107,61 @@ class Console:
 
     def warning(self, text: str) -> None:
         """Something that may matter for the result."""
-        _write(sys.stderr, f"{_coloured('warning', '33')}: {escaped(text)}\n")
+        _write(sys.stderr, f"{_coloured('warning', '33', sys.stderr)}: {escaped(text)}\n")
 
     def error(self, text: str) -> None:
         """What went wrong, one line."""
-        _write(sys.stderr, f"{_coloured('error', '31')}: {escaped(text)}\n")
+        _write(sys.stderr, f"{_coloured('error', '31', sys.stderr)}: {escaped(text)}\n")
+
+    def error_detail(self, text: str) -> None:
+        """More on the error before: one of the things that went wrong."""
+        _write(sys.stderr, f"  {escaped(text)}\n")
 
     @contextmanager
     def progress(self, title: str, total: float | None) -> Iterator["ProgressLine"]:
         """A bar on a terminal, a line every few seconds elsewhere, nothing when quiet."""
-        if self.quiet or sys.stderr is None or not sys.stderr.isatty():
-            yield _Lines(self, title, total)
+        if not self._shows_bars:
+            yield Lines(self.message, title, total)
             return
-        with _bar() as bar:
-            yield _Bar(bar, escaped(title), total)
+        with self._display() as bars:
+            yield from bars.line(title, total)
 
-
-class ProgressLine(Protocol):
-    """Where progress is shown."""
-
-    def update(self, done: float, details: str) -> None:
-        """Show that `done` seconds of video are through, with details behind."""
-        ...
-
-
-class _Bar:
-    def __init__(self, bar: "Progress", title: str, total: float | None) -> None:
-        self._bar = bar
-        self._task = bar.add_task(title, total=total, details="", clock="")
-        self._total = total
-
-    def update(self, done: float, details: str) -> None:
-        clock = time_text(done) + (f" / {time_text(self._total)}" if self._total else "")
-        self._bar.update(self._task, completed=done, details=details, clock=clock)
-
-
-class _Lines:
-    """One line every few seconds, for logs."""
-
-    every = 5.0
-
-    def __init__(self, console: Console, title: str, total: float | None) -> None:
-        self._console = console
-        self._title = title
-        self._total = total
-        self._next = time.monotonic() + self.every
-
-    def update(self, done: float, details: str) -> None:
-        if time.monotonic() < self._next:
+    @contextmanager
+    def overall(self) -> Iterator[Callable[[int, int, str], None]]:
+        """A bar above the others for so many of so many done, with a word on them."""
+        if not self._shows_bars:
+            yield lambda done, total, details: None
             return
-        self._next = time.monotonic() + self.every
-        of = f" of {time_text(self._total)}" if self._total else ""
-        self._console.message(f"{self._title}: {time_text(done)}{of}, {details}")
+        with self._display() as bars:
+            yield bars.overall
 
+    @contextmanager
+    def waiting(self, title: str) -> Iterator[None]:
+        """Say what is waited for: on a terminal, or where details are wanted."""
+        if not self._shows_bars:
+            self.detail(title)
+            yield
+            return
+        with self.progress(title, None):
+            yield
 
-@contextmanager
-def _bar() -> Iterator["Progress"]:
-    import rich.console
-    from rich.progress import BarColumn, Progress, TextColumn
+    @property
+    def _shows_bars(self) -> bool:
+        return not self.quiet and sys.stderr is not None and sys.stderr.isatty()
 
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.fields[clock]}"),
-        TextColumn("{task.fields[details]}"),
-    )
-    console = rich.console.Console(stderr=True)
-    with Progress(*columns, console=console, transient=True) as bar:
-        yield bar
+    @contextmanager
+    def _display(self) -> Iterator["Bars"]:
+        """The one live display of a command."""
+        if self._bars is not None:
+            yield self._bars
+            return
+        from streamkv_cli.progress import bars
 
-
-def escaped(text: str, keep: str = "") -> str:
-    """Text with control characters made visible: a file name may hold any of them."""
-    return "".join(c if c in keep or c.isprintable() else _escape(c) for c in text)
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+        with bars() as self._bars:
+            try:
+                yield self._bars
+            finally:
+                self._bars = None
 
 
 def _write(stream: IO[str] | None, text: str) -> None:
@@ -165,42 +171,7 @@ def _write(stream: IO[str] | None, text: str) -> None:
     stream.flush()
 
 
-def _coloured(word: str, colour: str) -> str:
-    plain = "NO_COLOR" in os.environ or sys.stderr is None or not sys.stderr.isatty()
+def _coloured(word: str, colour: str, stream: IO[str] | None) -> str:
+    # Set and not empty, as https://no-color.org has it.
+    plain = os.environ.get("NO_COLOR") or stream is None or not stream.isatty()
     return word if plain else f"\x1b[1;{colour}m{word}\x1b[0m"
-
-
-def time_text(seconds: float | None) -> str:
-    """Seconds as m:ss or h:mm:ss; a dash for unknown."""
-    if seconds is None:
-        return "-"
-    whole = int(seconds)
-    hours, minutes = whole // 3600, whole // 60 % 60
-    clock = f"{minutes}:{whole % 60:02}"
-    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else clock
-
-
-def hourly(count: int, seconds: float) -> float:
-    """Bytes an hour of video; 0 where there is no video to speak of."""
-    return count / seconds * 3600 if seconds > 0 else 0.0
-
-
-def count(number: int, noun: str) -> str:
-    """A number with its noun: 1 segment, 2 segments."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def span_text(start: float, end: float) -> str:
-    """A stretch of video as m:ss-m:ss, with tenths where whole seconds would hide it."""
-    if start == int(start) and end == int(end):
-        return f"{time_text(start)}-{time_text(end)}"
-    return "-".join(f"{time_text(t)}.{int(t * 10 + 1e-6) % 10}" for t in (start, end))
-
-
-def bytes_text(count: float) -> str:
-    """Bytes in binary units, three significant digits."""
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if count < 1000 or unit == "TiB":
-            break
-        count /= 1024
-    return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.3g} {unit}"

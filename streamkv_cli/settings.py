@@ -10,7 +10,8 @@ every command, a table named after a command for that one:
 
 import os
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -30,31 +31,63 @@ def default_store() -> Path:
     return user_data_path("streamkv") / "store"
 
 
-def defaults(commands: Iterable[str]) -> dict[str, dict[str, Any]]:
+def defaults(commands: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Any]]:
     """Values of the config file, per command, named like the flags (kv-dtype or kv_dtype).
 
+    Args:
+        commands: the options of each command.
+
     Raises:
-        UsageError: the file is not valid TOML.
+        UsageError: the file is not valid TOML, or sets what does not exist.
     """
     path = config_file()
+    content = read_config(path)
+    shared = {key: value for key, value in content.items() if not isinstance(value, dict)}
+    tables = {key: value for key, value in content.items() if isinstance(value, dict)}
+    every = sorted({option for options in commands.values() for option in options})
+    for table in tables:
+        if table not in commands:
+            raise _unknown(
+                path, f"a table [{table}], but there is no such command", table, commands
+            )
+    for key in shared:
+        if _option(key) not in every:
+            raise _unknown(path, f"a key {key}, but there is no such setting", key, every)
+    for table, values in tables.items():
+        for key in values:
+            if _option(key) not in commands[table]:
+                what = f"a key {key} in [{table}], but {table} has no such setting"
+                raise _unknown(path, what, key, commands[table])
+    return {
+        name: {
+            _option(key): value
+            for key, value in {**shared, **tables.get(name, {})}.items()
+            if _option(key) in options
+        }
+        for name, options in commands.items()
+    }
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Content of the config file; empty where there is none.
+
+    Raises:
+        UsageError: it cannot be read, or is not valid TOML.
+    """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read: {error}", "correct it, or remove it") from None
-    names = list(commands)
-    shared = {key: value for key, value in content.items() if not isinstance(value, dict)}
-    unknown = sorted(k for k, v in content.items() if isinstance(v, dict) and k not in names)
-    if unknown:
-        raise UsageError(
-            f"{path} has a table [{unknown[0]}], but there is no such command",
-            f"commands: {', '.join(names)}",
-        )
-    return {
-        name: {
-            key.replace("-", "_"): value
-            for key, value in {**shared, **content.get(name, {})}.items()
-        }
-        for name in names
-    }
+
+
+def _option(key: str) -> str:
+    return key.replace("-", "_")
+
+
+def _unknown(path: Path, what: str, key: str, known: Iterable[str]) -> UsageError:
+    names = sorted(known)
+    near = get_close_matches(_option(key), names, 1, 0.5)
+    remedy = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
+    return UsageError(f"{path} has {what}", remedy)

@@ -34,11 +34,11 @@ def demo_video() -> Path:
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty place for a store, which the command line uses; no config file of the user's."""
+    """An empty place for a store, which the command line uses; no settings of the user's."""
+    for name in [name for name in os.environ if name.startswith("STREAMKV_")]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("STREAMKV_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("STREAMKV_CONFIG", str(tmp_path / "config.toml"))
-    for name in ("STREAMKV_MODEL", "STREAMKV_DEVICE", "STREAMKV_DTYPE", "STREAMKV_DEBUG"):
-        monkeypatch.delenv(name, raising=False)
     return tmp_path / "store"
 
 
@@ -70,6 +70,6 @@ def process(store: Path) -> Streamkv:
 
     def run(*words: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "streamkv_cli", *map(str, words)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+        return subprocess.run(command, capture_output=True, text=True, timeout=280, **options)
 
     return run

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tiny_checkpoint import write_tiny_checkpoint
 
+from streamkv_cli.app import COMMANDS
 from tests.conftest import ROOT
 
 
@@ -35,11 +36,7 @@ def masked(line: str) -> str:
 def test_sessions_of_commands_md(tmp_path: Path, demo_video: Path) -> None:
     write_tiny_checkpoint(tmp_path / "tiny")
     shutil.copy(demo_video, tmp_path)
-    environment = {
-        **os.environ,
-        "STREAMKV_STORE": "kv",
-        "STREAMKV_CONFIG": str(tmp_path / "none.toml"),
-    }
+    environment = clean_environment(tmp_path)
     shown_sessions = sessions(ROOT / "docs" / "commands.md")
     assert len(shown_sessions) >= 8
     for command, shown in shown_sessions:
@@ -65,6 +62,38 @@ def test_sessions_of_commands_md(tmp_path: Path, demo_video: Path) -> None:
             assert set(printed[2:]) == set(expected[2:])
         else:
             assert printed == expected, command
+
+
+def test_examples_of_every_help_run(tmp_path: Path, demo_video: Path) -> None:
+    """What `--help` shows as an example works as it stands, in the order of the commands."""
+    (tmp_path / "films").mkdir()
+    shutil.copy(demo_video, tmp_path / "talk.mp4")
+    shutil.copy(demo_video, tmp_path / "films" / "copy.mp4")
+    command = tmp_path / "streamkv"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m streamkv_cli "$@"\n')
+    command.chmod(0o755)
+    environment = clean_environment(tmp_path)
+    environment["PATH"] = f"{tmp_path}{os.pathsep}{environment['PATH']}"
+    for name, (_, example) in COMMANDS.items():
+        line = example.removeprefix("Example: ")
+        assert line.startswith(f"streamkv {name}")
+        if "jq" in line and shutil.which("jq") is None:
+            line = line.split("|")[0]
+        result = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", line],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=environment,
+        )
+        assert result.returncode == 0, f"{line}: {result.stderr}"
+
+
+def clean_environment(folder: Path) -> dict[str, str]:
+    """An environment without settings of this machine's user."""
+    others = {k: v for k, v in os.environ.items() if not k.startswith("STREAMKV_")}
+    config = str(folder / "none.toml")
+    return {**others, "STREAMKV_STORE": "kv", "STREAMKV_CONFIG": config}
 
 
 def test_links_between_pages_lead_somewhere() -> None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     Video = tuple[VideoRecord, VideoState]
 
-EXAMPLE = 'Example: streamkv ask "what happens after the red car leaves?" --video street.mp4'
+EXAMPLE = 'Example: streamkv ask "what happens after the red car leaves?" --video talk.mp4'
 
 _ANSWER, _MODEL, _FETCH = "Answer", "Model", "Retrieval"
 

@@ -1,7 +1,6 @@
 """`streamkv ingest`: stream videos through a model once and keep their KV."""
 
-import re
-import time
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from streamkv_cli.commands.guard import exit_code, guarded, on_interrupt
+from streamkv_cli.commands.guard import guarded, on_interrupt
+from streamkv_cli.commands.ingest_report import Report, View
 from streamkv_cli.commands.options import (
     DeviceOption,
     DtypeOption,
@@ -21,26 +21,19 @@ from streamkv_cli.commands.options import (
     StoreOption,
     VerboseOption,
 )
-from streamkv_cli.console import (
-    Console,
-    ProgressLine,
-    bytes_text,
-    count,
-    hourly,
-    span_text,
-    time_text,
-)
-from streamkv_cli.errors import EXIT_INPUT_FAILED, UsageError, VideoError
+from streamkv_cli.commands.select import parse_tags
+from streamkv_cli.commands.sources import LIST, Sources
+from streamkv_cli.console import Console
+from streamkv_cli.errors import NothingFoundError, UsageError, VideoError
 
 if TYPE_CHECKING:
     from store import Store
     from streamkv_cli.method.presets import Method
     from streamkv_cli.model.device import Placement
-    from streamkv_cli.pipeline.ingest import Progress, ResumePoint
-    from streamkv_cli.pipeline.session import IngestSession, Outcome
-    from streamkv_cli.video import VideoInfo
+    from streamkv_cli.pipeline.ahead import Choose
+    from streamkv_cli.pipeline.session import Upcoming
 
-EXAMPLE = "Example: streamkv ingest talk.mp4 --model llava-hf/llava-onevision-qwen2-0.5b-ov-hf"
+EXAMPLE = "Example: streamkv ingest talk.mp4 films/ --model demo --tag place=harbour"
 
 _METHOD, _MODEL, _VIDEO = "Method", "Model", "Video"
 
@@ -48,7 +41,12 @@ _METHOD, _MODEL, _VIDEO = "Method", "Model", "Video"
 @guarded
 def ingest(
     videos: Annotated[
-        list[str], typer.Argument(help="Video files, stream URLs, or - for a video on stdin.")
+        list[str],
+        typer.Argument(
+            help="Video files, folders, globs, stream URLs; - reads a list of them from stdin, "
+            "/dev/stdin is a video on stdin.",
+            show_default=False,
+        ),
     ],
     store: StoreOption,
     model: Annotated[
@@ -66,6 +64,26 @@ def ingest(
         typer.Option(
             help="Finish videos of the store with the model and settings they have there.",
         ),
+    ] = False,
+    null: Annotated[
+        bool, typer.Option("--null", "-0", help="The list on stdin is separated by NUL.")
+    ] = False,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            min=1, max=64, help="Decoders at once; the model has one video at a time all the same."
+        ),
+    ] = 2,
+    tag: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Word to find these videos by; new ones are added to those of a stored video.",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Say what would be done, load no model.")
     ] = False,
     revision: RevisionOption = None,
     device: DeviceOption = "auto",
@@ -170,198 +188,138 @@ def ingest(
     """
     console = Console(json_lines=json, quiet=quiet, verbose=verbose)
     on_interrupt("what was committed is kept, with a file the same command goes on")
+    tags = parse_tags(tag)
+    sources = Sources(videos, null=null)
+    if LIST in videos and sys.stdin is not None and sys.stdin.isatty():
+        console.message("reading paths from the terminal, one a line; Ctrl-D ends the list")
+    report = Report(console, sources)
     if as_stored:
         given = (keep, threshold, min_frames, max_frames, window, init_prompt, guidance_prompt)
         if any(value is not None for value in given):
             raise UsageError("--as-stored takes the method's settings from the store", "leave them")
         from streamkv_cli.pipeline.as_stored import StoredSessions
 
-        loading = StoredSessions(
-            model, revision, device, decoder, skip_damaged, lambda m: console.detail(f"loading {m}")
-        )
-        _ingest_all(console, loading.session, store, videos)
-        return
-    if model is None:
+        choose: Choose = StoredSessions(
+            model,
+            revision,
+            device,
+            decoder,
+            skip_damaged,
+            lambda name: console.waiting(f"loading {name}"),
+            tags,
+        ).session
+    elif model is None:
         raise UsageError("ingest needs to know the model", "give --model")
-    from streamkv_cli.model.checkpoint import find_checkpoint
+    else:
+        from streamkv_cli.model.checkpoint import find_checkpoint
 
-    checkpoint = find_checkpoint(model, revision)
-    from streamkv_cli.pipeline.session import IngestSession, Settings
+        checkpoint = find_checkpoint(model, revision, download=not dry_run)
+        from streamkv_cli.pipeline.session import IngestSession, Settings
 
-    session = IngestSession(
-        checkpoint,
-        _placement(console, device, dtype),
-        Settings(
-            method=_method(preset, keep, threshold, min_frames, max_frames, window),
-            fps=fps,
-            init_prompt=_prompt(init_prompt, "INIT_PROMPT"),
-            guidance_prompt=_prompt(guidance_prompt, "GUIDANCE_PROMPT"),
-            decoder=decoder,
-            skip_damaged=skip_damaged,
-            codec=kv_dtype,
-            frame_tokens=frame_tokens,
-        ),
-        on_load=lambda: console.detail(f"loading {checkpoint.source}"),
-    )
-    _ingest_all(console, lambda *_: session, store, videos)
+        session = IngestSession(
+            checkpoint,
+            _placement(console, device, dtype),
+            Settings(
+                method=_method(preset, keep, threshold, min_frames, max_frames, window),
+                fps=fps,
+                init_prompt=_prompt(init_prompt, "INIT_PROMPT"),
+                guidance_prompt=_prompt(guidance_prompt, "GUIDANCE_PROMPT"),
+                decoder=decoder,
+                skip_damaged=skip_damaged,
+                codec=kv_dtype,
+                frame_tokens=frame_tokens,
+            ),
+            tags=tags,
+            on_load=lambda: console.waiting(f"loading {checkpoint.source}"),
+        )
+
+        def choose(store: "Store | None", source: str) -> IngestSession:
+            return session
+
+    if dry_run:
+        _look_only(choose, sources, store, report)
+    else:
+        _ingest_all(choose, sources, store, jobs, report)
+    for folder in sources.empty:
+        console.warning(f"no video in {folder}")
+    report.close()
 
 
-def _ingest_all(
-    console: Console,
-    session: Callable[["Store", str], "IngestSession"],
-    store: Path,
-    videos: list[str],
-) -> None:
-    """Ingest every video with the session that is for it."""
+def _ingest_all(choose: "Choose", sources: Sources, place: Path, jobs: int, report: Report) -> None:
     from store import Store
+    from streamkv_cli.pipeline.ahead import Ahead
 
-    with Store.open(store, write=True, create=True) as opened:
-        failed = [v for v in videos if not _ingest(console, session, opened, v, len(videos))]
-    if failed:
-        names = ", ".join(_shown(video) for video in failed)
-        console.error(f"{len(failed)} of {len(videos)} videos failed: {names}")
-        raise typer.Exit(EXIT_INPUT_FAILED)
+    with (
+        Store.open(place, write=True, create=True) as store,
+        report.console.overall() as bar,
+        Ahead(choose, store, _taker(sources), jobs) as ahead,
+    ):
+        if not sources.single:
+            bar(0, sources.found, "")
+        for video in ahead:
+            _ingest(store, video, sources, report)
+            if not sources.single:
+                bar(report.count, sources.found, report.in_short)
 
 
-def _ingest(
-    console: Console,
-    session: Callable[["Store", str], "IngestSession"],
-    store: "Store",
-    source: str,
-    of: int,
-) -> bool:
-    """Ingest one video of several; a bad one is told of and False, the rest goes on."""
-    from store import StoreRefused
+def _ingest(store: "Store", video: "Upcoming", sources: Sources, report: Report) -> None:
+    """Ingest one video of several; a bad one is told of, and the rest goes on."""
+    from store import StoreDamaged, StoreRefused
 
-    view = _View(console, Path(source).name)
+    console = report.console
+    view = View(console, Path(video.source).name)
     try:
         with view:
-            chosen = session(store, source)
-            outcome = chosen.ingest(store, source, view.on_start, view.on_progress)
-    except (VideoError, StoreRefused) as error:
-        console.record("failed", source=_shown(source), error=str(error), exit=exit_code(error))
-        if of == 1:
+            if video.session is None:
+                raise video.error or UsageError(f"{video.source} was not looked up")
+            outcome = video.session.ingest(
+                store, video, view.on_start, view.on_progress, console.warning
+            )
+    except (VideoError, NothingFoundError, StoreRefused, StoreDamaged) as error:
+        if isinstance(error, StoreDamaged) and error.video is None:
+            raise  # the store as a whole, so every video
+        known = store.find(video.identity[:16]) if video.identity else None
+        report.failed(video.source, error, known[1] if known else None)
+        if sources.single:
             raise
         console.error(str(error))
-        return False
-    if outcome.progress is None:
-        _tell_already(console, source, outcome)
     else:
-        _tell_done(console, outcome, outcome.progress)
-    return True
+        report.done(video.source, outcome)
 
 
-def _shown(source: str) -> str:
-    """A source as it may be shown: a URL without its password."""
-    return re.sub(r"//[^/@]*@", "//", source)
+def _look_only(choose: "Choose", sources: Sources, place: Path, report: Report) -> None:
+    """Say what an ingest would do, as far as that shows without decoding."""
+    from store import Store, StoreMissing
+    from streamkv_cli.pipeline.ahead import look_up
+
+    take = _taker(sources)
+    with ExitStack() as stack:
+        try:
+            store = stack.enter_context(Store.open(place))
+        except StoreMissing:
+            store = None
+        while (source := take(True)) is not None:
+            video = look_up(choose, store, source) if isinstance(source, str) else source
+            if video.error is None:
+                report.would(video)
+                continue
+            report.failed(video.source, video.error, None)
+            if sources.single:
+                raise video.error
+            report.console.error(str(video.error))
 
 
-class _View:
-    """Shows one ingest while it runs: times real time, segments, bytes written."""
+def _taker(sources: Sources) -> "Callable[[bool], str | Upcoming | None]":
+    """Sources as the pipeline takes them: a name that leads nowhere is a video with an error."""
+    from streamkv_cli.pipeline.session import Upcoming
 
-    def __init__(self, console: Console, name: str) -> None:
-        self._console = console
-        self._name = name
-        self._stack = ExitStack()
-        self._warned = 0
-        self._left = False
-        self._line: ProgressLine | None = None
-        self._begun = (0.0, 0.0)
+    def take(wait: bool) -> str | Upcoming | None:
+        named = sources.take(wait)
+        if named is None:
+            return None
+        return Upcoming(named.source, error=named.error) if named.error else named.source
 
-    def __enter__(self) -> "_View":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def on_start(self, info: "VideoInfo", resume: "ResumePoint") -> None:
-        self._console.detail(
-            f"{info.name}: {info.width}x{info.height} {info.codec}, "
-            f"{time_text(info.duration)}, decoded by {info.decoder}"
-        )
-        if resume.gap is not None:
-            gap = span_text(resume.gap.start, resume.gap.end or resume.gap.start)
-            self._console.message(f"{info.name}: filling the gap {gap}")
-        elif resume.number:
-            self._console.message(f"{info.name}: going on after {count(resume.number, 'segment')}")
-        self._stack.close()  # the line of the gap before, and its reader's warnings
-        self._warned = 0
-        self._line = self._stack.enter_context(self._console.progress(self._name, info.duration))
-
-    def on_progress(self, progress: "Progress", warnings: list[str]) -> None:
-        assert self._line is not None
-        for warning in warnings[self._warned :]:
-            self._console.warning(warning)
-        self._warned = len(warnings)
-        if progress.left_by and not self._left:
-            self._left = True
-            self._console.message(
-                f"{self._name}: took over from {progress.left_by}, which has ended"
-            )
-        now = time.monotonic()
-        if not self._begun[0]:
-            self._begun = now, progress.time
-        speed = (progress.time - self._begun[1]) / max(now - self._begun[0], 1e-3)
-        self._line.update(
-            progress.time,
-            f"{speed:.1f}x real time, {count(progress.segments, 'segment')}, "
-            f"{bytes_text(progress.bytes)} written",
-        )
-
-
-def _tell_already(console: Console, source: str, outcome: "Outcome") -> None:
-    record, state = outcome.record, outcome.state
-    renamed = "" if Path(source).name == record.name else f" as {record.name}"
-    console.record(
-        "ingest",
-        status="already",
-        id=record.video_id,
-        name=record.name,
-        source=record.source,
-        segments=state.segments,
-        bytes=state.bytes,
-    )
-    console.message(
-        f"{Path(source).name} is already ingested{renamed}: {count(state.segments, 'segment')}, "
-        f"{bytes_text(state.bytes)}; nothing to do"
-    )
-
-
-def _tell_done(console: Console, outcome: "Outcome", progress: "Progress") -> None:
-    record, state = outcome.record, outcome.state
-    span = state.end - state.start
-    per_hour = hourly(state.bytes, span)
-    seconds = {stage: round(value, 3) for stage, value in progress.seconds.items()}
-    console.record(
-        "ingest",
-        status="done",
-        id=record.video_id,
-        name=record.name,
-        source=record.source,
-        seconds=span,
-        frames=progress.frames,
-        segments=state.segments,
-        resumed=progress.resumed,
-        blocks_seen=progress.blocks_seen,
-        blocks_kept=progress.blocks_kept,
-        bytes=state.bytes,
-        bytes_per_hour=round(per_hour),
-        wall={**seconds, "decoder": round(outcome.decoding, 3)},
-    )
-    kept = progress.blocks_kept / max(progress.blocks_seen, 1)
-    resumed = f", {progress.segments} of them in this run" if progress.resumed else ""
-    stages = ", ".join(
-        f"{stage} {seconds.get(stage, 0.0):.1f} s"
-        for stage in ("decode", "vision", "language model", "write")
-    )
-    console.message(
-        f"{record.name}: {time_text(span)} of video, {count(state.frames, 'frame')}, "
-        f"{count(state.segments, 'segment')}{resumed}\n"
-        f"  blocks kept {progress.blocks_kept} of {progress.blocks_seen} ({kept:.1%}), "
-        f"{bytes_text(state.bytes)} on disk, {bytes_text(per_hour)} an hour of video\n"
-        f"  wall time {seconds['total']:.1f} s ({stages}; decode is the wait for frames, write "
-        f"goes on behind)"
-    )
+    return take
 
 
 def _method(

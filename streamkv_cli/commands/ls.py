@@ -9,10 +9,10 @@ from streamkv_cli.commands.options import (
     UntilOption,
     VideosArgument,
 )
-from streamkv_cli.commands.select import select_videos, tags_of
+from streamkv_cli.commands.select import select_videos, tags_text
 from streamkv_cli.console import Console, bytes_text, hourly, time_text
 
-EXAMPLE = "Example: streamkv ls --json | jq -r .name"
+EXAMPLE = "Example: streamkv ls --tag place=harbour --json | jq -r .name"
 
 
 @guarded
@@ -48,7 +48,7 @@ def ls(
                 bytes_per_hour=round(per_hour),
                 model=record.notes.get("model"),
                 created=record.created,
-                tags=dict(tags_of(record)),
+                tags=dict(record.tags),
             )
             rows.append(
                 (
@@ -59,7 +59,9 @@ def ls(
                     bytes_text(state.bytes),
                     bytes_text(per_hour),
                     "complete" if state.complete else "gaps" if state.missing else "partial",
+                    tags_text(record.tags),
                 )
             )
-    header = ("id", "name", "length", "segments", "size", "per hour", "state")
-    console.table(header, rows, right="length segments size")
+    header = ("id", "name", "length", "segments", "size", "per hour", "state", "tags")
+    shown = len(header) if any(row[-1] for row in rows) else -1
+    console.table(header[:shown], [row[:shown] for row in rows], right="length segments size")

@@ -18,16 +18,35 @@ StoreOption = Annotated[
         show_default="in the user's data folder",
     ),
 ]
+
+
+def complete_videos(context: typer.Context, incomplete: str) -> list[str]:
+    """Names in the store that begin with what was typed; none where there is no store to ask."""
+    from store import Store, StoreError
+
+    try:
+        with Store.open(context.params.get("store") or settings.default_store()) as store:
+            names = {record.name for record, _ in store.videos()}
+    except (StoreError, OSError):
+        return []
+    return sorted(name for name in names if name.startswith(incomplete))
+
+
 _WHICH = "Which videos"
 VideosArgument = Annotated[
     list[str] | None,
-    typer.Argument(help="Names, globs or ids; all without one.", show_default=False),
+    typer.Argument(
+        help="Names, globs or ids; all without one.",
+        show_default=False,
+        autocompletion=complete_videos,
+    ),
 ]
 VideoOption = Annotated[
     list[str] | None,
     typer.Option(
         help="Name, glob or id of a video; all without one.",
         show_default=False,
+        autocompletion=complete_videos,
         rich_help_panel=_WHICH,
     ),
 ]

@@ -53,7 +53,7 @@ def select_videos(
     found = [
         video
         for video in videos
-        if _has_tags(tags_of(video[0]), wanted_tags) and _dated(video[0], earliest, latest)
+        if _has_tags(video[0].tags, wanted_tags) and _dated(video[0], earliest, latest)
     ]
     if not found:
         asked = [f"--tag {tag}" for tag in tags or ()]
@@ -103,15 +103,14 @@ def parse_tags(words: Sequence[str] | None) -> dict[str, str]:
     for word in words or ():
         key, equals, value = word.partition("=")
         if not key.strip() or not equals:
-            raise UsageError(f"--tag {word} is not KEY=VALUE", "write e.g. --tag camera=lobby")
+            raise UsageError(f"the tag {word} is not KEY=VALUE", "write e.g. camera=lobby")
         tags[key.strip()] = value.strip()
     return tags
 
 
-def tags_of(record: "VideoRecord") -> Mapping[str, str]:
-    """A video's tags."""
-    tags: Mapping[str, str] = getattr(record, "tags", {})  # older stores know none
-    return tags
+def tags_text(tags: Mapping[str, str]) -> str:
+    """Tags as they are written on the command line."""
+    return " ".join(f"{key}={value}" for key, value in sorted(tags.items()))
 
 
 def _named(

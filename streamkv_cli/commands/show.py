@@ -10,7 +10,7 @@ from streamkv_cli.commands.options import (
     VerboseOption,
     VideosArgument,
 )
-from streamkv_cli.commands.select import select_videos, tags_of
+from streamkv_cli.commands.select import select_videos
 from streamkv_cli.console import Console, bytes_text, span_text
 
 EXAMPLE = "Example: streamkv show talk.mp4"
@@ -47,7 +47,7 @@ def show(
         bytes=state.bytes,
         profile=dict(record.profile),
         notes=dict(record.notes),
-        tags=dict(tags_of(record)),
+        tags=dict(record.tags),
     )
     rows = []
     for segment in segments:

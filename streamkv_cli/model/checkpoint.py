@@ -74,7 +74,9 @@ class Checkpoint:
         return digest.hexdigest()
 
 
-def find_checkpoint(source: str, revision: str | None = None) -> Checkpoint:
+def find_checkpoint(
+    source: str, revision: str | None = None, *, download: bool = True
+) -> Checkpoint:
     """The checkpoint behind a folder path or a hub id; downloads a hub model if it may.
 
     Raises:
@@ -92,12 +94,12 @@ def find_checkpoint(source: str, revision: str | None = None) -> Checkpoint:
             "llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
         )
     else:
-        folder, commit = _from_hub(source, revision)
+        folder, commit = _from_hub(source, revision, download)
     config = _read_config(source, folder)
     return Checkpoint(source, folder, commit, config, _weight_files(source, folder))
 
 
-def _from_hub(source: str, revision: str | None) -> tuple[Path, str]:
+def _from_hub(source: str, revision: str | None, download: bool) -> tuple[Path, str]:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -109,7 +111,14 @@ def _from_hub(source: str, revision: str | None) -> tuple[Path, str]:
     )
 
     try:
-        folder = Path(snapshot_download(source, revision=revision, allow_patterns=_DOWNLOAD))
+        folder = Path(
+            snapshot_download(
+                source,
+                revision=revision,
+                allow_patterns=_DOWNLOAD,
+                local_files_only=not download,
+            )
+        )
     except GatedRepoError:
         raise ModelError(
             f"{source} is gated on the hub", "accept its terms there and log in with: hf auth login"
@@ -122,6 +131,10 @@ def _from_hub(source: str, revision: str | None) -> tuple[Path, str]:
     except RevisionNotFoundError:
         raise ModelError(f"{source} has no revision {revision}", "check --revision") from None
     except LocalEntryNotFoundError:
+        if not download:
+            raise ModelError(
+                f"{source} is not on this machine yet", "ingest downloads it, where it may"
+            ) from None
         raise ModelError(
             f"{source} is not on this machine, and the hub cannot be reached",
             "check the connection, or give --model a folder",

@@ -6,6 +6,7 @@ import torch
 
 from streamkv_cli.errors import UsageError
 
+CHOICE = "choose auto, cpu, cuda, cuda:N or mps"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -56,10 +57,11 @@ def _device(name: str) -> tuple[torch.device, str]:
         return torch.device("cpu"), "CPU, no GPU found"
     try:
         device = torch.device(name)
+    except RuntimeError:  # its message lists every kind of device that torch was ever built for
+        raise UsageError(f"device {name} cannot be used: there is no such kind", CHOICE) from None
+    try:
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         first_line = str(error).strip().splitlines()[0]
-        raise UsageError(
-            f"device {name} cannot be used: {first_line}", "choose auto, cpu, cuda or mps"
-        ) from None
+        raise UsageError(f"device {name} cannot be used: {first_line}", CHOICE) from None
     return device, f"{name} as asked"

@@ -1,6 +1,7 @@
 """Finish videos with the model and the settings that the store says they were begun with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,8 @@ class StoredSessions:
         model, revision: where to look for a model that is no longer where it was.
         device: to compute on; the dtype is the stored one.
         decoder, skip_damaged: as in `Settings`.
-        on_load: told before a model is loaded, and which.
+        on_load: entered while a model is loaded; told which.
+        tags: given to every video.
     """
 
     model: str | None
@@ -31,10 +33,11 @@ class StoredSessions:
     device: str
     decoder: Decoder
     skip_damaged: bool
-    on_load: Callable[[str], None]
+    on_load: Callable[[str], AbstractContextManager[object]]
+    tags: Mapping[str, str]
     _last: tuple[object, IngestSession] | None = None
 
-    def session(self, store: "Store", source: str) -> IngestSession:
+    def session(self, store: "Store | None", source: str) -> IngestSession:
         """The session that finishes the video in `source`.
 
         Raises:
@@ -42,11 +45,11 @@ class StoredSessions:
             ModelError: its model is neither where it was nor where the user says.
         """
         identity = identify(locate(source))[:16]
-        record = next((r for r, _ in store.videos() if r.video_id == identity), None)
-        if record is None:
-            raise NothingFoundError(
-                f"{source} is not in the store {store.path}", "ingest it first with --model"
-            )
+        found = store.find(identity) if store is not None else None
+        if found is None:
+            where = f"the store {store.path}" if store is not None else "a store"
+            raise NothingFoundError(f"{source} is not in {where}", "ingest it first with --model")
+        record = found[0]
         key = (record.profile, record.notes.get("model"), record.notes.get("revision"))
         if self._last is None or self._last[0] != key:
             checkpoint = self._checkpoint(record)
@@ -54,6 +57,7 @@ class StoredSessions:
                 checkpoint,
                 choose_placement(self.device, str(record.profile["dtype"])),
                 stored_settings(record, self.decoder, self.skip_damaged),
+                tags=self.tags,
                 on_load=lambda: self.on_load(checkpoint.source),
             )
             self._last = (key, session)

@@ -23,7 +23,6 @@ from store import (
     VideoRecord,
     VideoWriter,
     codec_of,
-    find_gaps,
 )
 from streamkv_cli.errors import VideoError
 from streamkv_cli.method.presets import Method
@@ -33,12 +32,10 @@ from streamkv_cli.model.layout import Layout
 from streamkv_cli.model.video_llm import FrameFeatures, VideoLLM
 from streamkv_cli.pipeline.batches import batches, blocks_of_frames, pictures
 from streamkv_cli.pipeline.compress import Compressed, compress_segment
+from streamkv_cli.pipeline.resume import OvertakenError, ResumePoint, vision_batch
 from streamkv_cli.pipeline.slots import note_skips
 from streamkv_cli.pipeline.window import Window
 from streamkv_cli.video import Frame, FrameReader
-
-VISION_BATCH = {"cuda": 32, "mps": 16, "cpu": 8}
-"""Frames a vision forward, by device type. Part of no profile: it changes speed only."""
 
 
 @dataclass
@@ -76,60 +73,6 @@ class Progress:
             yield
         finally:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
-
-
-@dataclass(frozen=True)
-class ResumePoint:
-    """Where an interrupted ingest goes on, or a gap begins.
-
-    Attributes:
-        number: of the segment to begin with.
-        held: segments that are there.
-        next_frame, next_time: grid index and seconds of the first frame of that segment.
-        changes: 1 - s_t of all frames so far, which the cut rule may have learnt from.
-        gap: what is to be filled; None where all that follows is.
-    """
-
-    number: int = 0
-    held: int = 0
-    next_frame: int = 0
-    next_time: float = 0.0
-    changes: tuple[float, ...] = ()
-    gap: Gap | None = None
-
-    def start(self, batch: int, fps: float) -> float:
-        """Second to open the video at.
-
-        That is where the vision batch of the next frame begins: in another batch, the last bits of
-        its features could come out differently. Half a step early, so that no rounding skips it.
-        """
-        if not self.number:
-            return 0.0
-        return max(0.0, self.next_time - (self.next_frame % batch + 0.5) / fps)
-
-
-def resume_point(store: Store, video_id: str | None) -> ResumePoint:
-    """Read off the store how far an ingest had come; None is a video the store does not know."""
-    if video_id is None:
-        return ResumePoint()
-    state, segments = store.state(video_id), store.segments(video_id)
-    gap = next(iter(find_gaps(state, segments)), None)
-    number = state.next_number
-    before = segments[:number]  # whole, because the first gap is filled first
-    if not before:
-        return ResumePoint(held=state.held, gap=gap)
-    notes = before[-1].notes
-    changes = tuple(change for segment in before for change in segment.notes["changes"])
-    return ResumePoint(number, state.held, notes["next_frame"], notes["next_time"], changes, gap)
-
-
-def vision_batch(model: VideoLLM) -> int:
-    """Frames the vision tower takes at once on this device."""
-    return VISION_BATCH.get(model.placement.device.type, 8)
-
-
-class OvertakenError(Exception):
-    """Another process has written this video since its resume point was read."""
 
 
 def ingest_video(
@@ -207,7 +150,7 @@ def ingest_video(
                 return resume.gap is not None and segment.number == resume.gap.last
 
             def encode() -> None:
-                for frames in batches(reader, vision_batch(model), progress):
+                for frames in batches(reader, vision_batch(model.placement), progress):
                     blocks = blocks_of_frames(frames, layout.frames)
                     with progress.timed("vision"):
                         pixels = model.preprocess(pictures(blocks, layout.frames))

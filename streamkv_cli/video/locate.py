@@ -10,7 +10,8 @@ from urllib.parse import unquote
 
 from streamkv_cli.errors import VideoError
 
-STDIN = "-"
+STDIN = {"/dev/stdin", "/dev/fd/0", "/proc/self/fd/0", "pipe:0"}
+"""What standard input is called; - is not among them, since it is a list of paths elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def locate(source: str) -> Place:
     Raises:
         VideoError: a path that is missing, empty, a directory, or must not be read.
     """
-    if source == STDIN:
+    if source in STDIN:
         return Place("pipe:0", "standard input", live=True)
     if source.startswith("file://"):
         source = unquote(source[len("file://") :])

@@ -28,6 +28,8 @@ _REMEDIES = {
 class FrameReader:
     """Iterator of a video's frames; a context manager. Use `open_video` to get one.
 
+    Until `ready` is called nothing is known of the video; the decoder works ahead all the same.
+
     Attributes:
         info: the video; `info.decoder` says what decodes it at present.
         warnings: what the user should know, each message once; grows while reading.
@@ -47,7 +49,22 @@ class FrameReader:
         self._fall_back = fall_back and job.decoder == "decord"
         self._worked_before = 0.0
         self._worked = 0.0
-        self._start(job)
+        self._begin(job)
+
+    def ready(self) -> Self:
+        """Wait for the first picture; gives this reader.
+
+        Raises:
+            VideoError: the video cannot be decoded.
+        """
+        try:
+            while not self._opened:
+                if self._hear()["type"] == "done":
+                    raise self._error("holds no picture", "unreadable")
+        except BaseException:
+            self.close()
+            raise
+        return self
 
     @property
     def decode_seconds(self) -> float:
@@ -92,7 +109,7 @@ class FrameReader:
             self._child.end()
             self._child = None
 
-    def _start(self, job: Job) -> None:
+    def _begin(self, job: Job) -> None:
         self._job = job
         self._opened = False
         try:
@@ -100,13 +117,6 @@ class FrameReader:
         except OSError as error:
             what = f"cannot be decoded: no process could be started ({error.strerror})"
             raise self._error(what, "unstarted") from error
-        try:
-            while not self._opened:
-                if self._hear()["type"] == "done":
-                    raise self._error("holds no picture", "unreadable")
-        except BaseException:
-            self.close()
-            raise
 
     def _hear(self) -> dict[str, Any]:
         """The child's next message, acted upon; trouble ends in an error or in the fallback."""
@@ -157,7 +167,8 @@ class FrameReader:
             raise self._error(what, kind)
         self._fall_back = False
         self._worked_before, self._worked = self.decode_seconds, 0.0
-        self._start(replace(self._job, decoder="pyav"))
+        self._begin(replace(self._job, decoder="pyav"))
+        self.ready()
         # Only now: where PyAV fails as well, its own error says what is wrong with the video.
         self._warn(f"PyAV decodes {self._name} in place of decord: the video {what}")
         return {"type": "replaced"}
@@ -180,11 +191,12 @@ def open_video(
     stall_seconds: float = 60.0,
     max_side: int | None = None,
     skip_damaged: bool = False,
+    wait: bool = True,
 ) -> FrameReader:
     """Open a video for sampling; returns when its first picture is decoded.
 
     Args:
-        source: a path, "-" for standard input, or a URL (rtsp://, http://, ...).
+        source: a path, "/dev/stdin" for standard input, or a URL (rtsp://, http://, ...).
         fps: samples a second of presentation time.
         decoder: "auto" takes decord where it can be trusted and PyAV elsewhere.
         start: seconds; samples before it are left out, the others keep their index and time.
@@ -193,6 +205,7 @@ def open_video(
         max_side: pixels; pictures are shrunk so that the longer side is at most this.
         skip_damaged: samples whose picture is damaged are left out (never replaced by another
             picture: their indices are missing), and a warning counts them.
+        wait: for the first picture; else the decoder begins behind, and `ready` waits.
 
     Raises:
         VideoError: the source is missing, no video, or cannot be decoded.
@@ -212,9 +225,10 @@ def open_video(
         max_side=max_side,
         skip_damaged=skip_damaged,
     )
-    return FrameReader(
+    reader = FrameReader(
         job, place.name, stall_seconds=stall_seconds, fall_back=decoder == "auto", warning=warning
     )
+    return reader.ready() if wait else reader
 
 
 def _check(fps: float, ahead: int, stall_seconds: float, max_side: int | None) -> None:

@@ -13,18 +13,23 @@ from tests.store import samples
 
 NOW = datetime(2026, 5, 10, 12, tzinfo=UTC)
 VIDEOS = {
-    "a.mp4": ("aaaa000000000000", "2026-05-01T10:00:00+00:00"),
-    "b.mp4": ("aaab000000000000", "2026-05-02T10:00:00+00:00"),
-    "c.mkv": ("cccc000000000000", "2026-05-03T10:00:00+00:00"),
+    "a.mp4": ("aaaa000000000000", "2026-05-01T10:00:00+00:00", {"camera": "lobby"}),
+    "b.mp4": ("aaab000000000000", "2026-05-02T10:00:00+00:00", {"camera": "door", "x": ""}),
+    "c.mkv": ("cccc000000000000", "2026-05-03T10:00:00+00:00", {}),
 }
 
 
 @pytest.fixture
 def shelf(tmp_path: Path) -> Iterator[Store]:
     with Store.open(tmp_path / "kv", create=True) as opened:
-        for name, (video_id, created) in VIDEOS.items():
+        for name, (video_id, created, tags) in VIDEOS.items():
             record = samples.record(
-                video_id, name=name, source=f"/films/{name}", fingerprint=video_id, created=created
+                video_id,
+                name=name,
+                source=f"/films/{name}",
+                fingerprint=video_id,
+                created=created,
+                tags=tags,
             )
             with opened.writer(record) as writer:
                 samples.commit(writer)
@@ -64,6 +69,27 @@ def test_dates(shelf: Store) -> None:
     ]
     with pytest.raises(NothingFoundError, match="matches --since 2027-01-01"):
         select_videos(shelf, since="2027-01-01")
+
+
+@pytest.mark.parametrize(
+    ("wish", "expected"),
+    [
+        (["camera=lobby"], ["a.mp4"]),
+        (["camera=*o*"], ["a.mp4", "b.mp4"]),
+        (["camera=lobby", "camera=door"], ["a.mp4", "b.mp4"]),
+        (["camera", "x"], ["b.mp4"]),
+        (["camera=lobby", "x"], []),
+        (["place"], []),
+    ],
+)
+def test_tags(shelf: Store, wish: list[str], expected: list[str]) -> None:
+    if expected:
+        assert names(select_videos(shelf, tags=wish)) == expected
+    else:
+        with pytest.raises(NothingFoundError, match=r"matches --tag .*streamkv ls"):
+            select_videos(shelf, tags=wish)
+    with pytest.raises(UsageError, match="no key"):
+        select_videos(shelf, tags=["=x"])
 
 
 @pytest.mark.parametrize(

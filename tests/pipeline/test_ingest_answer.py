@@ -20,10 +20,9 @@ from streamkv_cli.pipeline.catalog import Catalog
 from streamkv_cli.pipeline.ingest import (
     Progress,
     ingest_video,
-    resume_point,
-    vision_batch,
 )
 from streamkv_cli.pipeline.profile import ingest_profile, model_profile
+from streamkv_cli.pipeline.resume import resume_point, vision_batch
 from streamkv_cli.pipeline.retrieve import Retriever
 from streamkv_cli.video import Frame, open_video
 from tests.clips import numbered, write_clip
@@ -68,7 +67,7 @@ def ingest(
     with Store.open(path, create=True) as store:
         known = any(record.video_id == VIDEO_ID for record, _ in store.videos())
         resume = resume_point(store, VIDEO_ID if known else None)
-        start = resume.start(vision_batch(model), FPS)
+        start = resume.start(vision_batch(model.placement), FPS)
         with open_video(video, fps=FPS, start=start, decoder="pyav") as reader:
             return ingest_video(
                 _Breaking(reader, stop_after),  # type: ignore[arg-type]

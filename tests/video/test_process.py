@@ -178,7 +178,7 @@ def test_standard_input_is_a_stream(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "s.mkv", numbered(40))
     code = (
         "from streamkv_cli.video import open_video\n"
-        "reader = open_video('-', fps=2)\n"
+        "reader = open_video('/dev/stdin', fps=2)\n"
         "print(reader.info.name, reader.info.decoder, [f.index for f in reader], reader.warnings)\n"
     )
     with subprocess.Popen(["cat", str(path)], stdout=subprocess.PIPE) as source:

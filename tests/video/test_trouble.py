@@ -163,7 +163,7 @@ def test_impossible_arguments(tmp_path: Path, options: dict[str, float]) -> None
 def test_unknown_decoder_and_decord_on_a_stream(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", numbered(3))
     assert isinstance(failure(path, decoder="best"), UsageError)
-    assert isinstance(failure("-", decoder="decord"), UsageError)
+    assert isinstance(failure("/dev/stdin", decoder="decord"), UsageError)
 
 
 def test_decord_alone_refuses_what_it_gets_wrong(tmp_path: Path) -> None:
