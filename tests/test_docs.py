@@ -11,6 +11,7 @@ from pathlib import Path
 from tiny_checkpoint import write_tiny_checkpoint
 
 from streamkv_cli.app import COMMANDS
+from tests.clips import numbered, write_clip
 from tests.conftest import ROOT
 
 
@@ -36,7 +37,9 @@ def masked(line: str) -> str:
 def test_sessions_of_commands_md(tmp_path: Path, demo_video: Path) -> None:
     write_tiny_checkpoint(tmp_path / "tiny")
     shutil.copy(demo_video, tmp_path)
-    environment = clean_environment(tmp_path)
+    (tmp_path / "films" / "deep").mkdir(parents=True)
+    write_clip(tmp_path / "films" / "deep" / "again.mp4", numbered(20))
+    environment = clean_environment(tmp_path) | {"STREAMKV_CONFIG": "none.toml"}
     shown_sessions = sessions(ROOT / "docs" / "commands.md")
     assert len(shown_sessions) >= 8
     for command, shown in shown_sessions:
