@@ -11,6 +11,8 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -30,80 +32,117 @@ from .render import write_video
 from .world import World
 
 
-def measure_world(
-    model: VideoLLM, folder: Path, world: World, given: argparse.Namespace, work: Path
-) -> list[tuple[Question, str]]:
-    """Questions about one world with the program's answers."""
-    scenes, _ = seen(world, round(given.seconds * given.fps), given.fps)
+@dataclass(frozen=True)
+class Trial:
+    """How a world becomes a video, a memory and answers.
+
+    Attributes:
+        seconds: of video, whole scenes within these.
+        rate: frames a second of the video.
+        codec: of the video, as libav calls it.
+        fps: frames sampled a second.
+        threshold: of cuts; None calibrates it.
+        window: tokens a segment attends to; None is the program's own.
+        blocks: fetched in a layer.
+        each: questions of a kind and world.
+    """
+
+    seconds: float = 128.0
+    rate: int = 10
+    height: int = 240
+    width: int = 320
+    codec: str = "libx264"
+    fps: float = 0.5
+    keep: float = 0.2
+    threshold: float | None = None
+    window: int | None = None
+    dtype: str = "float32"
+    init_prompt: str = INIT_PROMPT
+    guidance_prompt: str = GUIDANCE_PROMPT
+    blocks: int = 64
+    each: int = 3
+
+
+def answered(folder: Path, worlds: Iterable[World], trial: Trial) -> list[tuple[Question, str]]:
+    """Questions about worlds with the program's answers.
+
+    Args:
+        folder: of the model.
+    """
+    model = load_model(find_checkpoint(str(folder)), choose_placement("cpu", trial.dtype))
+    found = []
+    with tempfile.TemporaryDirectory() as work:
+        for world in worlds:
+            scenes, _ = seen(world, round(trial.seconds * trial.fps), trial.fps)
+            store = _ingest(folder, world, scenes[-1].end, trial, Path(work))
+            rng = np.random.default_rng(world.seed)
+            questions = ask(scenes, rng, world.split, trial.each)
+            found += list(zip(questions, _answers(model, store, questions, trial), strict=True))
+    return found
+
+
+def _ingest(folder: Path, world: World, end: float, trial: Trial, work: Path) -> Path:
+    """A world as a video, ingested by the command into a store of its own."""
     video = write_video(
         world,
         work / f"{world.seed}.mp4",
-        scenes[-1].end,
-        fps=given.rate,
-        height=given.height,
-        width=given.width,
-        codec=given.codec,
+        end,
+        fps=trial.rate,
+        height=trial.height,
+        width=trial.width,
+        codec=trial.codec,
     )
-    store_path = work / f"store-{world.seed}"
+    store = work / f"store-{world.seed}"
     command = [sys.executable, "-m", "streamkv_cli", "ingest", str(video), "--quiet"]
-    command += ["--store", str(store_path), "--model", str(folder)]
-    command += ["--fps", str(given.fps), "--keep", str(given.keep), "--dtype", given.dtype]
-    command += ["--init-prompt", given.init_prompt, "--guidance-prompt", given.guidance_prompt]
+    command += ["--store", str(store), "--model", str(folder), "--dtype", trial.dtype]
+    command += ["--fps", str(trial.fps), "--keep", str(trial.keep)]
+    command += ["--init-prompt", trial.init_prompt, "--guidance-prompt", trial.guidance_prompt]
     for name in ("threshold", "window"):
-        if (value := getattr(given, name)) is not None:
+        if (value := getattr(trial, name)) is not None:
             command += [f"--{name}", str(value)]
     subprocess.run(command, check=True)
-    questions = ask(scenes, np.random.default_rng(world.seed), "test", given.each)
-    method = preset("default", keep=given.keep, blocks=given.blocks)
-    answered = []
-    with Store.open(store_path) as store:
+    return store
+
+
+def _answers(model: VideoLLM, path: Path, questions: Sequence[Question], trial: Trial) -> list[str]:
+    method = preset("default", keep=trial.keep, blocks=trial.blocks)
+    with Store.open(path) as store:
         records = [record for record, _ in store.videos()]
-        for question in questions:
-            answer = answer_question(
+        return [
+            answer_question(
                 store,
                 records,
                 model,
                 method,
                 question.text,
-                init_prompt=given.init_prompt,
+                init_prompt=trial.init_prompt,
                 sampling=Sampling(max_new_tokens=12),
-            )
-            answered.append((question, answer.text))
-    return answered
+            ).text
+            for question in questions
+        ]
 
 
 def main() -> None:
     """Print the accuracy by kind."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--worlds", type=int, default=4)
     parser.add_argument("--seed", type=int, default=5000)
-    parser.add_argument("--seconds", type=float, default=128.0)
-    parser.add_argument("--fps", type=float, default=0.5)
-    parser.add_argument("--rate", type=int, default=10, help="frames a second of the video")
-    parser.add_argument("--keep", type=float, default=0.2)
-    parser.add_argument("--threshold", type=float, help="of cuts; calibrated without it")
-    parser.add_argument("--blocks", type=int, default=64)
-    parser.add_argument("--window", type=int, help="tokens a segment attends to")
-    parser.add_argument("--height", type=int, default=240)
-    parser.add_argument("--width", type=int, default=320)
-    parser.add_argument("--codec", default="libx264", help="of the video, as libav calls it")
-    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
-    parser.add_argument("--init-prompt", default=INIT_PROMPT)
-    parser.add_argument("--guidance-prompt", default=GUIDANCE_PROMPT)
-    parser.add_argument("--each", type=int, default=3, help="questions of a kind and world")
     parser.add_argument("--wrong", action="store_true", help="show wrong answers")
-    given = parser.parse_args()
-    placement = choose_placement("cpu", given.dtype)
-    model = load_model(find_checkpoint(str(given.folder)), placement)
+    for field in fields(Trial):
+        kind = float if field.name == "threshold" else int if field.name == "window" else None
+        flag = "--" + field.name.replace("_", "-")
+        parser.add_argument(flag, type=kind or type(field.default), default=field.default)
+    given = vars(parser.parse_args())
+    trial = Trial(**{field.name: given[field.name] for field in fields(Trial)})
+    worlds = (World(given["seed"] + number, "test") for number in range(given["worlds"]))
     right: dict[str, list[bool]] = defaultdict(list)
-    with tempfile.TemporaryDirectory() as work:
-        for seed in range(given.seed, given.seed + given.worlds):
-            world = World(seed, "test")
-            for question, text in measure_world(model, given.folder, world, given, Path(work)):
-                right[question.kind].append(text == question.answer)
-                if given.wrong and text != question.answer:
-                    print(f"{question.kind}: {question.text} {question.answer!r}, said {text!r}")
+    for question, text in answered(given["folder"], worlds, trial):
+        right[question.kind].append(text == question.answer)
+        if given["wrong"] and text != question.answer:
+            print(f"{question.kind}: {question.text} {question.answer!r}, said {text!r}")
     print(table({kind: (sum(right[kind]), len(right[kind])) for kind in KINDS if right[kind]}))
 
 
