@@ -1,11 +1,13 @@
 """The demo's answers are right."""
 
 import json
+import shlex
 from pathlib import Path
 
 from demo import BLOCKS, QUESTIONS
 
 from tests.conftest import ROOT, Streamkv
+from tests.test_docs import sessions
 
 
 def test_the_demo_model_answers_the_demos_questions_rightly(streamkv: Streamkv) -> None:
@@ -17,6 +19,22 @@ def test_the_demo_model_answers_the_demos_questions_rightly(streamkv: Streamkv) 
     for question, answer in QUESTIONS.items():
         asked = streamkv("ask", question, *BLOCKS, "--json")
         assert json.loads(asked.stdout)["answer"] == answer
+
+
+def test_the_readme_shows_what_the_demo_prints(streamkv: Streamkv) -> None:
+    shown = sessions(ROOT / "README.md")
+    ingested = [lines for command, lines in shown if command.startswith("streamkv ingest")]
+    result = streamkv("ingest", ROOT / "examples" / "demo.mp4", "--model", "demo")
+    for printed, line in zip(result.stderr.splitlines()[:2], ingested[0][:2], strict=True):
+        assert printed.split(" (")[0] == line.split(" (")[0]
+    asked = [shlex.split(command)[2:] + lines for command, lines in shown if " ask " in command]
+    assert len(asked) >= 3
+    for question, flag, number, answer, *evidence in asked:
+        assert (flag, number) == BLOCKS
+        assert answer == QUESTIONS[question]
+        # How near scores are to each other depends on the machine, where they are hardly.
+        result = streamkv("ask", question, *BLOCKS)
+        assert len(set(result.stderr.splitlines()) & set(evidence)) >= 3
 
 
 def test_the_demo_model_is_found_wherever_the_program_is(
