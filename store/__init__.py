@@ -9,6 +9,7 @@ from store.check import Finding, check
 from store.codec import CODECS, Codec, codec_of
 from store.errors import StoreDamaged, StoreDiskError, StoreError, StoreMissing, StoreRefused
 from store.geometry import Geometry
+from store.life import make_room
 from store.migrate import Migrated, migrate
 from store.rebuild import Rebuilt, rebuild
 from store.records import BlockSpan, SegmentRecord, VideoRecord
@@ -45,6 +46,7 @@ __all__ = [
     "check",
     "codec_of",
     "find_gaps",
+    "make_room",
     "migrate",
     "rebuild",
 ]

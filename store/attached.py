@@ -38,7 +38,7 @@ def read_attachment(videos: Path, video: VideoRecord, segment: SegmentRecord, na
     data = bytearray(found.bytes)
     with disk_errors(path):
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
             raise _damaged(video, segment, name, "its file is missing") from None
         try:

@@ -59,7 +59,7 @@ def fill(
         path = videos / first.video_id / file_name(first.segment)
         with disk_errors(path):
             try:
-                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             except FileNotFoundError:
                 raise _damaged(first, names, "its file is missing") from None
             try:

@@ -170,10 +170,12 @@ def _summary_body(key: bytes, value: bytes) -> tuple[memoryview, tuple[int, ...]
     if len(body) < SUMMARY_HEADER.size:
         raise ValueError("too short")
     magic, *header = SUMMARY_HEADER.unpack_from(body)
-    kind, _, heads, size, rows, _, _ = header
+    kind, _, heads, size, rows, block_bytes, offset = header
     dtype = _NUMPY_DTYPES.get(kind)
     if magic != SUMMARY_MAGIC or dtype is None:
         raise ValueError("not a summary entry")
+    if offset + rows * block_bytes >= 1 << 63:
+        raise ValueError("its blocks lie beyond any file")
     if len(body) != SUMMARY_HEADER.size + rows * (8 + 4 + heads * size * dtype.itemsize):
         raise ValueError("its arrays do not fill it")
     return body, tuple(header)

@@ -18,6 +18,7 @@ _DISK_REMEDIES = {
     errno.EIO: "check the disk: it failed to read or write",
     errno.EACCES: "check the permissions of that path",
     errno.EPERM: "check the permissions of that path",
+    errno.ELOOP: "a store's files are no symbolic links: put the file itself there",
     errno.EROFS: "that file system is read-only: put the store elsewhere or remount it",
 }
 

@@ -22,7 +22,10 @@ def find_video(snapshot: Snapshot, video_id: str) -> tuple[VideoRecord, VideoSta
 def read_video(key: bytes, value: bytes) -> tuple[VideoRecord, VideoState]:
     """An entry of `videos`; StoreDamaged where it is not as written."""
     try:
-        return entries.read_video(key, value)
+        found = entries.read_video(key, value)
+        if entries.video_key(found[0].video_id) != key:
+            raise ValueError(f"it is of video {found[0].video_id}")
+        return found
     except (ValueError, RecursionError) as error:
         video = bytes(key).hex()
         raise StoreDamaged(
@@ -33,7 +36,12 @@ def read_video(key: bytes, value: bytes) -> tuple[VideoRecord, VideoState]:
 def read_segment(video: VideoRecord, key: bytes, value: bytes) -> SegmentRecord:
     """An entry of `segments` of `video`; StoreDamaged where it is not as written."""
     try:
-        return entries.read_segment(key, value)
+        found = entries.read_segment(key, value)
+        if entries.segment_key(video.video_id, found.number) != key:
+            raise ValueError(f"it is of segment {found.number}")
+        if len(found.kept) != video.geometry.layers:
+            raise ValueError("its record and the video's geometry differ in layers")
+        return found
     except (ValueError, RecursionError) as error:
         number = int.from_bytes(key[-4:], "big")
         raise StoreDamaged(

@@ -11,6 +11,7 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 
 from store.disk import sync_folder
+from store.life import ASKED
 from store.lock import LOCK_NAME, is_held
 from store.records import check_video_id
 from store.segment_file import SUFFIX, TEMPORARY, file_number
@@ -38,6 +39,8 @@ def clear(folder: Path, state: VideoState, *, rescued: bool = True) -> list[Path
     stale = [entry for entry in folder.iterdir() if _stale(entry.name, state)]
     if not rescued:
         stale = [entry for entry in stale if not entry.name.endswith(SET_ASIDE)]
+    if not state.held:
+        stale += [entry for entry in folder.iterdir() if entry.name == ASKED]
     for path in stale:
         path.unlink(missing_ok=True)
     if stale:
@@ -85,6 +88,8 @@ def find_orphans(
             continue
         state = known.get(folder.name, NOTHING_YET)
         found += sorted(e for e in folder.iterdir() if e.name == REMOVED or _stale(e.name, state))
+        if not state.held and (folder / ASKED).exists():
+            found.append(folder / ASKED)  # of a question while the video was removed
         if not state.held and (folder / LOCK_NAME).exists():
             found.append(folder / LOCK_NAME)  # of a writer that was killed before its first segment
         if not state.held and not any(folder.iterdir()):
@@ -105,4 +110,4 @@ def _is_video(folder: Path) -> bool:
         check_video_id(folder.name)
     except ValueError:
         return False  # a folder that is none of ours
-    return folder.is_dir()
+    return folder.is_dir() and not folder.is_symlink()

@@ -62,6 +62,11 @@ class VideoRecord:
     def __post_init__(self) -> None:
         """Refuse a malformed id, codec or tags."""
         check_video_id(self.video_id)
+        texts = (self.name, self.source, self.fingerprint, self.created)
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("a video's name, source, fingerprint and time are texts")
+        if not isinstance(self.profile, Mapping) or not isinstance(self.notes, Mapping):
+            raise ValueError("profile and notes are mappings")
         if not isinstance(self.codec, str) or not _CODEC.fullmatch(self.codec):
             raise ValueError(f"a codec is a short name, not {self.codec!r}")
         if not isinstance(self.tags, Mapping) or not all(
@@ -207,6 +212,8 @@ def check_segment(record: SegmentRecord) -> None:
         raise ValueError("the spans of a segment are not in time order")
     if any(kept > len(spans) for kept in record.kept):
         raise ValueError("a layer keeps more blocks than the segment has")
+    if not isinstance(record.notes, Mapping):
+        raise ValueError("a segment's notes are a mapping")
     if not isinstance(record.summary, bool) or not isinstance(record.final, bool):
         raise ValueError("summary and final are true or false")
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 SUFFIX = ".safetensors"
 TEMPORARY = ".tmp"
 REMEDY = "streamkv repair drops it and shows the command that ingests its seconds again"
+_NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
 _NAME = re.compile(r"(\d{8,10})\.safetensors")
 
 
@@ -91,7 +92,7 @@ def write_segment(
     temporary = path.with_name(path.name + TEMPORARY)
     try:
         with disk_errors(temporary):
-            fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+            fd = os.open(temporary, _NEW_FILE, 0o666)
             try:
                 full = _write_blocks(fd, plan, packed, tables)
                 for name, data in attachments.items():
@@ -117,7 +118,7 @@ def read_head(path: Path) -> SegmentHead:
         StoreDiskError: the file cannot be read.
     """
     with disk_errors(path):
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             return _read_head(fd, os.fstat(fd).st_size)
         except (ValueError, RecursionError) as error:

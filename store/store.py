@@ -15,8 +15,9 @@ from store.attached import read_attachment
 from store.blocks import IOCount
 from store.disk import make_folder, sync_folder
 from store.errors import StoreDamaged, StoreMissing, StoreRefused, disk_errors
-from store.index import Delete, Index, Snapshot
-from store.index_check import REBUILD
+from store.index import FOLDER, Delete, Index, Snapshot
+from store.index_check import DATA, REBUILD
+from store.life import asked_at, note_asked
 from store.lock import LOCK_NAME, FileLock, being_written, holder
 from store.lookup import find_segment, find_video, read_segment, read_video
 from store.orphans import clear, find_orphans, note_removal
@@ -251,6 +252,24 @@ class Store:
             record = find_segment(snapshot, video, segment)
         return read_attachment(self.path / VIDEOS, video, record, name)
 
+    def folder(self, video_id: str) -> Path:
+        """Where a video's files are."""
+        return self.path / VIDEOS / check_video_id(video_id)
+
+    def index_bytes(self) -> int:
+        """What the index takes on disk, its holes not counted."""
+        data = self.path / FOLDER / DATA
+        with disk_errors(data):
+            return os.stat(data).st_blocks * 512
+
+    def note_asked(self, video_id: str) -> None:
+        """Remember that a video was asked now: `store.life.make_room` spares it longest."""
+        note_asked(self.folder(video_id))
+
+    def asked(self, video_id: str) -> float | None:
+        """When a video was last asked, seconds since 1970; None for never."""
+        return asked_at(self.folder(video_id))
+
     def writer(self, record: VideoRecord) -> VideoWriter:
         """The writer of a video: of a new one, or of one to go on with after its last segment.
 
@@ -373,6 +392,11 @@ class Store:
     def _lock(self, folder: Path, name: str) -> FileLock:
         while True:
             make_folder(folder)
+            if folder.is_symlink():
+                raise StoreRefused(
+                    f"the folder of {name} is a symbolic link: {folder}",
+                    "the store writes and deletes inside its own folder only: remove the link",
+                )
             try:
                 return FileLock(folder / LOCK_NAME, f"video {name}")
             except FileNotFoundError:

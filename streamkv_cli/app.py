@@ -20,6 +20,7 @@ from streamkv_cli.commands import (
     repair,
     rm,
     show,
+    stats,
     tag,
 )
 from streamkv_cli.commands.guard import exit_on_sigterm, guarded
@@ -41,6 +42,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "show": (show.show, show.EXAMPLE),
     "tag": (tag.tag, tag.EXAMPLE),
     "rm": (rm.rm, rm.EXAMPLE),
+    "stats": (stats.stats, stats.EXAMPLE),
     "check": (check.check, check.EXAMPLE),
     "prune": (prune.prune, prune.EXAMPLE),
     "repair": (repair.repair, repair.EXAMPLE),

@@ -101,6 +101,9 @@ class Session:
             question.text,
             (lambda text: console.text(text, end="")) if streams else (lambda _: None),
         )
+        # A question to a whole archive keeps what it was answered from, not all there is.
+        drawn = {found.video_id for found in answer.evidence}
+        self._shelf.note_asked(drawn if len(videos) > 1 else {videos[0][0].video_id})
         extra: dict[str, Any] = {}
         if question.id is not None:
             extra["id"] = question.id

@@ -21,6 +21,7 @@ from streamkv_cli.commands.options import (
     StoreOption,
     VerboseOption,
 )
+from streamkv_cli.commands.room import MaxSizeOption, Room, size_of
 from streamkv_cli.commands.select import parse_tags
 from streamkv_cli.commands.sources import LIST, Sources
 from streamkv_cli.console import Console
@@ -164,6 +165,7 @@ def ingest(
             show_default="raw, or as begun",
         ),
     ] = None,
+    max_size: MaxSizeOption = None,
     init_prompt: Annotated[
         str | None,
         typer.Option(
@@ -193,6 +195,7 @@ def ingest(
     if LIST in videos and sys.stdin is not None and sys.stdin.isatty():
         console.message("reading paths from the terminal, one a line; Ctrl-D ends the list")
     report = Report(console, sources)
+    room = Room(console, size_of(max_size))
     if as_stored:
         given = (keep, threshold, min_frames, max_frames, window, init_prompt, guidance_prompt)
         if any(value is not None for value in given):
@@ -239,13 +242,15 @@ def ingest(
     if dry_run:
         _look_only(choose, sources, store, report)
     else:
-        _ingest_all(choose, sources, store, jobs, report)
+        _ingest_all(choose, sources, store, jobs, report, room)
     for folder in sources.empty:
         console.warning(f"no video in {folder}")
     report.close()
 
 
-def _ingest_all(choose: "Choose", sources: Sources, place: Path, jobs: int, report: Report) -> None:
+def _ingest_all(
+    choose: "Choose", sources: Sources, place: Path, jobs: int, report: Report, room: Room
+) -> None:
     from store import Store
     from streamkv_cli.pipeline.ahead import Ahead
 
@@ -257,12 +262,14 @@ def _ingest_all(choose: "Choose", sources: Sources, place: Path, jobs: int, repo
         if not sources.single:
             bar(0, sources.found, "")
         for video in ahead:
-            _ingest(store, video, sources, report)
+            _ingest(store, video, sources, report, room)
             if not sources.single:
                 bar(report.count, sources.found, report.in_short)
 
 
-def _ingest(store: "Store", video: "Upcoming", sources: Sources, report: Report) -> None:
+def _ingest(
+    store: "Store", video: "Upcoming", sources: Sources, report: Report, room: Room
+) -> None:
     """Ingest one video of several; a bad one is told of, and the rest goes on."""
     from store import StoreDamaged, StoreRefused
 
@@ -285,6 +292,7 @@ def _ingest(store: "Store", video: "Upcoming", sources: Sources, report: Report)
         console.error(str(error))
     else:
         report.done(video.source, outcome)
+        room.make(store, outcome.record.video_id)
 
 
 def _look_only(choose: "Choose", sources: Sources, place: Path, report: Report) -> None:

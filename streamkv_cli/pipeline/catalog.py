@@ -5,7 +5,7 @@ first, and only the blocks of those are scored, so that the cost of a question g
 of segments and what is held in memory does not grow with the archive.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -225,6 +225,11 @@ class Shelf:
             self._last = None  # give its memory back first
             self._last = key, Catalog(self._store, videos, bounds, self._exact_frames)
         return self._last[1]
+
+    def note_asked(self, video_ids: Iterable[str]) -> None:
+        """Remember that these videos answered a question now."""
+        for video_id in video_ids:
+            self._store.note_asked(video_id)
 
 
 @dataclass(frozen=True, eq=False)
