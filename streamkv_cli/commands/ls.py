@@ -45,6 +45,7 @@ def ls(
                 segments=state.held,
                 missing=list(state.missing),
                 bytes=state.bytes,
+                codec=record.codec,
                 bytes_per_hour=round(per_hour),
                 model=record.notes.get("model"),
                 created=record.created,

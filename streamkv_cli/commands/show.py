@@ -45,6 +45,7 @@ def show(
         source=record.source,
         complete=state.complete,
         bytes=state.bytes,
+        codec=record.codec,
         profile=dict(record.profile),
         notes=dict(record.notes),
         tags=dict(record.tags),

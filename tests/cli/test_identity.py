@@ -187,7 +187,9 @@ def test_videos_of_different_models_are_not_asked_together(
     assert "--video" in refused.stderr
 
 
-def test_refusals_load_nothing_heavy(made: tuple[Path, Path], model: Path, tmp_path: Path) -> None:
+def test_refusals_load_nothing_heavy(
+    made: tuple[Path, Path], model: Path, tiny: Path, tmp_path: Path
+) -> None:
     """Weights, an unknown codec, an unknown format: all in one process without torch."""
     one_element(model)
     stranger = Path(shutil.copytree(made[0], tmp_path / "codec"))
@@ -197,13 +199,14 @@ def test_refusals_load_nothing_heavy(made: tuple[Path, Path], model: Path, tmp_p
     code = (
         "import sys\n"
         "from streamkv_cli.app import app\n"
-        "for words in (sys.argv[2:4], sys.argv[4:6], sys.argv[6:8]):\n"
-        "    try: app(['ask', 'who?', '--model', sys.argv[1], *words])\n"
+        "for at in (1, 3, 5):\n"
+        "    store, model = sys.argv[at:at + 2]\n"
+        "    try: app(['ask', 'who?', '--store', store, '--model', model])\n"
         "    except SystemExit as end: print(end.code)\n"
         "print(sorted({'torch', 'transformers', 'av', 'decord'} & set(sys.modules)))\n"
     )
-    stores = ["--store", made[0], "--store", stranger, "--store", newer]
-    command = [sys.executable, "-c", code, str(model), *map(str, stores)]
+    cases = (made[0], model, stranger, tiny, newer, tiny)
+    command = [sys.executable, "-c", code, *map(str, cases)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.split() == ["4", "4", "4", "[]"], done.stderr
     assert "written as int2, which this program does not know" in done.stderr
