@@ -16,6 +16,7 @@ from streamkv_cli.commands import (
     ingest,
     ls,
     migrate,
+    models,
     prune,
     repair,
     rm,
@@ -38,6 +39,7 @@ app = typer.Typer(
 COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "ingest": (ingest.ingest, ingest.EXAMPLE),
     "ask": (ask.ask, ask.EXAMPLE),
+    "models": (models.models, models.EXAMPLE),
     "ls": (ls.ls, ls.EXAMPLE),
     "show": (show.show, show.EXAMPLE),
     "stats": (stats.stats, stats.EXAMPLE),

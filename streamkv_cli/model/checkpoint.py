@@ -94,12 +94,19 @@ def find_checkpoint(
             "llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
         )
     else:
-        folder, commit = _from_hub(source, revision, download)
+        folder, commit = find_files(source, revision, _DOWNLOAD, download)
     config = _read_config(source, folder)
-    return Checkpoint(source, folder, commit, config, _weight_files(source, folder))
+    return Checkpoint(source, folder, commit, config, weight_files(source, folder))
 
 
-def _from_hub(source: str, revision: str | None, download: bool) -> tuple[Path, str]:
+def find_files(
+    source: str, revision: str | None, patterns: list[str], download: bool = True
+) -> tuple[Path, str]:
+    """A hub model's files in the cache, downloaded if need be: their folder and the commit.
+
+    Raises:
+        ModelError: there is no such model, or it cannot be had.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -115,7 +122,7 @@ def _from_hub(source: str, revision: str | None, download: bool) -> tuple[Path, 
             snapshot_download(
                 source,
                 revision=revision,
-                allow_patterns=_DOWNLOAD,
+                allow_patterns=patterns,
                 local_files_only=not download,
             )
         )
@@ -165,7 +172,12 @@ def _read_config(source: str, folder: Path) -> dict[str, Any]:
     return dict(config)
 
 
-def _weight_files(source: str, folder: Path) -> list[Path]:
+def weight_files(source: str, folder: Path) -> list[Path]:
+    """The safetensors files of a checkpoint.
+
+    Raises:
+        ModelError: one is missing, or there are none.
+    """
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))

@@ -86,4 +86,5 @@ def stored_settings(
         guidance_prompt=profile["guidance_prompt"],
         decoder=decoder,
         skip_damaged=skip_damaged,
+        frame_tokens=profile.get("frame_tokens"),
     )
