@@ -5,7 +5,7 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,14 @@ ROOT = Path(__file__).resolve().parent.parent
 # Machines that run tests are shared: a slow first call is no bug.
 settings.register_profile("streamkv", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("streamkv")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_matrix_units() -> Iterator[None]:
+    """The same type on every CPU, in this process."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("streamkv_cli.model.device.cpu_computes_bfloat16", lambda: False)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +47,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name)
     monkeypatch.setenv("STREAMKV_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("STREAMKV_CONFIG", str(tmp_path / "config.toml"))
+    # What is compared with a stock model is compared in float32, whatever this CPU does best.
+    monkeypatch.setenv("STREAMKV_DTYPE", "float32")
     return tmp_path / "store"
 
 

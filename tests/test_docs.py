@@ -39,7 +39,10 @@ def test_sessions_of_commands_md(tmp_path: Path, demo_video: Path) -> None:
     shutil.copy(demo_video, tmp_path)
     (tmp_path / "films" / "deep").mkdir(parents=True)
     write_clip(tmp_path / "films" / "deep" / "again.mp4", numbered(20))
-    environment = clean_environment(tmp_path) | {"STREAMKV_CONFIG": "none.toml"}
+    environment = clean_environment(tmp_path) | {
+        "STREAMKV_CONFIG": "none.toml",
+        "STREAMKV_DTYPE": "float32",
+    }
     shown_sessions = sessions(ROOT / "docs" / "commands.md")
     assert len(shown_sessions) >= 8
     for command, shown in shown_sessions:

@@ -89,6 +89,14 @@ def ingest(
     revision: RevisionOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    load_in_4bit: Annotated[
+        bool,
+        typer.Option(
+            "--load-in-4bit",
+            help="Hold the weights in 4 bits (needs bitsandbytes); answers are a little worse.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = False,
     fps: Annotated[
         float,
         typer.Option(min=0.001, max=60, help="Frames sampled a second.", rich_help_panel=_VIDEO),
@@ -221,7 +229,7 @@ def ingest(
 
         session = IngestSession(
             checkpoint,
-            _placement(console, device, dtype),
+            _placement(console, device, dtype, load_in_4bit),
             Settings(
                 method=_method(preset, keep, threshold, min_frames, max_frames, window),
                 fps=fps,
@@ -358,10 +366,10 @@ def _method(
     return method
 
 
-def _placement(console: Console, device: str, dtype: str) -> "Placement":
-    from streamkv_cli.model.device import choose_placement
+def _placement(console: Console, device: str, dtype: str, four_bit: bool) -> "Placement":
+    from streamkv_cli.model.device import FOUR_BIT, choose_placement
 
-    placement = choose_placement(device, dtype)
+    placement = choose_placement(device, dtype, FOUR_BIT if four_bit else None)
     console.detail(f"device: {placement.reason}")
     return placement
 

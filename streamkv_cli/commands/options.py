@@ -86,7 +86,9 @@ VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Tell detai
 DeviceOption = Annotated[
     str,
     typer.Option(
-        envvar="STREAMKV_DEVICE", help="auto, cpu, mps, cuda or cuda:N.", rich_help_panel="Model"
+        envvar="STREAMKV_DEVICE",
+        help="auto, cpu, mps, cuda, cuda:N, or all GPUs.",
+        rich_help_panel="Model",
     ),
 ]
 DtypeOption = Annotated[

@@ -92,7 +92,8 @@ class Reader:
             from streamkv_cli.model.device import choose_placement
             from streamkv_cli.model.loading import load_model
 
-            placement = choose_placement(self._device, self.first.profile["dtype"])
+            stored = self.first.profile
+            placement = choose_placement(self._device, stored["dtype"], stored.get("weights_in"))
             self._console.detail(f"device: {placement.reason} when it was ingested")
             self._loaded = load_model(self.checkpoint, placement)
         return self._loaded
@@ -109,9 +110,12 @@ class Reader:
         from streamkv_cli.pipeline.profile import MODEL_FIELDS, first_difference, model_profile
 
         stored = record.profile
-        key = (stored.get("weights"), stored["dtype"], stored["init_prompt"])
+        held = stored.get("weights_in")
+        key = (stored.get("weights"), stored["dtype"], stored["init_prompt"], held)
         if key not in self._profiles:
-            self._profiles[key] = model_profile(self.checkpoint, key[1], key[2], like=stored)
+            self._profiles[key] = model_profile(
+                self.checkpoint, stored["dtype"], stored["init_prompt"], stored, held
+            )
         return first_difference(stored, self._profiles[key], MODEL_FIELDS)
 
     def _fits(self, record: "VideoRecord") -> bool:

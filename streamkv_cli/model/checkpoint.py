@@ -4,7 +4,11 @@ Everything that can be wrong with a checkpoint is found here, before a heavy lib
 missing, half downloaded, unsupported, without safetensors.
 """
 
+import contextlib
 import json
+import logging
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -96,6 +100,12 @@ def find_checkpoint(
     else:
         folder, commit = find_files(source, revision, _DOWNLOAD, download)
     config = _read_config(source, folder)
+    if commit and not any(folder.glob("*.safetensors*")):
+        # A download that broke off was told of before: the repository has none.
+        raise ModelError(
+            f"{source} has only pickled weights, which are never loaded, or none",
+            "use a revision of it with *.safetensors files",
+        )
     return Checkpoint(source, folder, commit, config, weight_files(source, folder))
 
 
@@ -110,7 +120,6 @@ def find_files(
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
-        HfHubHTTPError,
         HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
@@ -118,14 +127,15 @@ def find_files(
     )
 
     try:
-        folder = Path(
-            snapshot_download(
-                source,
-                revision=revision,
-                allow_patterns=patterns,
-                local_files_only=not download,
+        with _only_bars():
+            folder = Path(
+                snapshot_download(
+                    source,
+                    revision=revision,
+                    allow_patterns=patterns,
+                    local_files_only=not download,
+                )
             )
-        )
     except GatedRepoError:
         raise ModelError(
             f"{source} is gated on the hub", "accept its terms there and log in with: hf auth login"
@@ -143,13 +153,31 @@ def find_files(
                 f"{source} is not on this machine yet", "ingest downloads it, where it may"
             ) from None
         raise ModelError(
-            f"{source} is not on this machine, and the hub cannot be reached",
+            f"{source} is not on this machine, or only in part, and the hub cannot be reached",
             "check the connection, or give --model a folder",
         ) from None
-    except (HfHubHTTPError, OSError) as error:
+    except Exception as error:  # whatever a broken connection or a strange server brings about
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise ModelError(f"{source} cannot be downloaded: {first_line}", "try again") from None
+        raise ModelError(f"{source} cannot be downloaded: {first_line}", "try again") from error
     return folder, folder.name
+
+
+@contextlib.contextmanager
+def _only_bars() -> Iterator[None]:
+    """Of what the hub's library tells, only progress bars, and these on a terminal only."""
+    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils.logging import get_verbosity, set_verbosity
+
+    level, shown = get_verbosity(), sys.stderr is not None and sys.stderr.isatty()
+    set_verbosity(logging.CRITICAL)
+    if not shown:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        set_verbosity(level)
+        if not shown:
+            enable_progress_bars()
 
 
 def _read_config(source: str, folder: Path) -> dict[str, Any]:

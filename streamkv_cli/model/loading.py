@@ -2,23 +2,29 @@
 
 import contextlib
 import importlib
+import importlib.util
 import logging
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import logging as transformers_logging
 
 from streamkv_cli.errors import ModelError
 from streamkv_cli.model.attention import register
 from streamkv_cli.model.checkpoint import Checkpoint
-from streamkv_cli.model.device import Placement
+from streamkv_cli.model.device import FOUR_BIT, Placement
 from streamkv_cli.model.families import FAMILIES, budget
 
 if TYPE_CHECKING:
     from streamkv_cli.model.video_llm import VideoLLM
+
+_UNQUANTIZED = ["model.visual", "model.vision_tower", "model.multi_modal_projector", "lm_head"]
+
+_ROOM = 0.8
+"""Part of a GPU's memory that weights may take; the rest is for KV."""
 
 
 def load_model(
@@ -56,6 +62,7 @@ def load_weights(cls: Any, checkpoint: Checkpoint, placement: Placement) -> Any:
 
 
 def _load_weights(cls: Any, checkpoint: Checkpoint, placement: Placement) -> Any:
+    special = _special(checkpoint, placement)
     try:
         with _quiet():
             model, report = cls.from_pretrained(
@@ -65,6 +72,7 @@ def _load_weights(cls: Any, checkpoint: Checkpoint, placement: Placement) -> Any
                 use_safetensors=True,
                 trust_remote_code=False,
                 output_loading_info=True,
+                **special,
             )
         missing = sorted(report["missing_keys"])
         if missing:
@@ -72,7 +80,8 @@ def _load_weights(cls: Any, checkpoint: Checkpoint, placement: Placement) -> Any
                 f"{checkpoint.source} lacks {len(missing)} tensors, {missing[0]} first",
                 "the download is incomplete or its config.json belongs to another model",
             )
-        return model.to(placement.device).eval()
+        # What is spread or quantized was put in its place while it was loaded.
+        return (model if special else model.to(placement.device)).eval()
     except SafetensorError as error:
         raise ModelError(
             f"the weights of {checkpoint.source} are damaged ({error})", "fetch the model again"
@@ -87,6 +96,43 @@ def _load_weights(cls: Any, checkpoint: Checkpoint, placement: Placement) -> Any
             f"{checkpoint.source} cannot be loaded: {_first_line(error)}",
             "its files are damaged or do not belong together; fetch the model again",
         ) from error
+
+
+def _special(checkpoint: Checkpoint, placement: Placement) -> dict[str, Any]:
+    """Arguments of loading over several GPUs, or in 4 bits.
+
+    Raises:
+        ModelError: the package that does it is not installed.
+    """
+    special: dict[str, Any] = {}
+    if placement.weights == FOUR_BIT:
+        _require("bitsandbytes", "weights of 4 bits need bitsandbytes")
+        _require("accelerate", "weights of 4 bits need accelerate")
+        special["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=FOUR_BIT,
+            bnb_4bit_compute_dtype=placement.dtype,
+            # Small, and what it sees is all the text model will ever know of a frame.
+            llm_int8_skip_modules=_UNQUANTIZED,
+        )
+        special["device_map"] = {"": placement.device}
+    if placement.spread == "always" or (placement.spread == "needed" and _too_large(checkpoint)):
+        _require("accelerate", f"to spread {checkpoint.source} over GPUs takes accelerate")
+        special["device_map"] = "auto"
+    return special
+
+
+def _require(package: str, why: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise ModelError(f"{why}, which is not installed", f"install it: pip install {package}")
+
+
+def _too_large(checkpoint: Checkpoint) -> bool:
+    """Whether the weights leave no room for KV on the first GPU."""
+    import torch
+
+    free, _ = torch.cuda.mem_get_info(0)
+    return sum(path.stat().st_size for path in checkpoint.weights) > _ROOM * free
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> Any:

@@ -58,7 +58,9 @@ class TextModel:
 
     def rotate(self, keys: Tensor, positions: Tensor) -> Tensor:
         """RoPE as the text model applies it, to keys [1, g, n, d] at positions [axes, n]."""
-        cos, sin = self._language_model().rotary_emb(keys, self._position_ids(positions))
+        # Layers may lie on several GPUs.
+        ids = self._position_ids(positions).to(keys.device)
+        cos, sin = self._language_model().rotary_emb(keys, ids)
         cos, sin = (part.unsqueeze(1).to(keys.device) for part in (cos, sin))
         return keys * cos + rotate_half(keys) * sin
 

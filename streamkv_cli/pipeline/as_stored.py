@@ -55,7 +55,9 @@ class StoredSessions:
             checkpoint = self._checkpoint(record)
             session = IngestSession(
                 checkpoint,
-                choose_placement(self.device, str(record.profile["dtype"])),
+                choose_placement(
+                    self.device, str(record.profile["dtype"]), record.profile.get("weights_in")
+                ),
                 stored_settings(record, self.decoder, self.skip_damaged),
                 tags=self.tags,
                 on_load=lambda: self.on_load(checkpoint.source),

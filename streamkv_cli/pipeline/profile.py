@@ -22,6 +22,7 @@ MODEL_FIELDS = (
     "config",
     "template",
     "dtype",
+    "weights_in",
     "init_prompt",
 )
 """What has to agree between a memory and the model that reads it."""
@@ -29,6 +30,7 @@ MODEL_FIELDS = (
 _WORDS = {
     "weights": "model weights",
     "rope": "RoPE settings",
+    "weights_in": "bits of the weights (--load-in-4bit)",
     "config": "model settings (config.json)",
     "template": "chat template",
     "pictures": "picture settings (preprocessor_config.json)",
@@ -43,10 +45,12 @@ def model_profile(
     dtype: str,
     init_prompt: str,
     like: Mapping[str, Any] | None = None,
+    weights_in: str | None = None,
 ) -> dict[str, Any]:
     """The part of a profile that a model reading the memory has to match; JSON values only.
 
     Args:
+        weights_in: how weights are held, where that is not `dtype`.
         like: a stored profile to be compared with, which may be of an older version.
     """
     weights = str(like.get("weights", "")) if like else checkpoint.weights_fingerprint
@@ -63,6 +67,7 @@ def model_profile(
         "config": config_digest(checkpoint.config),
         "template": template_digest(checkpoint.folder),
         "dtype": dtype,
+        "weights_in": weights_in,
         "init_prompt": init_prompt,
     }
 

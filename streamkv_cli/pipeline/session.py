@@ -146,7 +146,9 @@ class IngestSession:
         dtype = self._placement.dtype_name
         stored = begun.profile if begun else None
         profile = ingest_profile(
-            model_profile(self._checkpoint, dtype, settings.init_prompt, like=stored),
+            model_profile(
+                self._checkpoint, dtype, settings.init_prompt, stored, self._placement.weights
+            ),
             settings.method,
             settings.fps,
             settings.guidance_prompt,

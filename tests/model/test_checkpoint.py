@@ -1,7 +1,9 @@
 """A checkpoint that is missing, half there or unsupported is one clear line."""
 
+import importlib.util
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from tiny_checkpoint import write_tiny_checkpoint
 
 from streamkv_cli.errors import ModelError, StreamKVError, UsageError
 from streamkv_cli.model.checkpoint import find_checkpoint
-from streamkv_cli.model.device import choose_placement
+from streamkv_cli.model.device import FOUR_BIT, choose_placement
 from streamkv_cli.model.loading import load_model
 
 
@@ -131,3 +133,33 @@ def test_placement_has_a_reason_and_refuses_what_is_not_there() -> None:
         choose_placement("cpu", "int3")
     with pytest.raises(UsageError, match="cannot be used"):
         choose_placement("nonsense")
+
+
+def test_packages_that_are_not_installed_are_named(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    checkpoint = find_checkpoint(str(tiny))
+    with pytest.raises(ModelError, match=r"4 bits need bitsandbytes.*pip install bitsandbytes"):
+        load_model(checkpoint, choose_placement("cpu", weights=FOUR_BIT))
+    spread = replace(choose_placement("cpu"), spread="always")
+    with pytest.raises(ModelError, match=r"over GPUs takes accelerate.*pip install accelerate"):
+        load_model(checkpoint, spread)
+
+
+@pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("bitsandbytes", "accelerate"))),
+    reason="bitsandbytes is optional",
+)
+def test_weights_of_four_bits(tiny: Path) -> None:
+    model = load_model(find_checkpoint(str(tiny)), choose_placement("cpu", weights=FOUR_BIT)).model
+    assert "4bit" in type(model.model.language_model.layers[0].self_attn.k_proj).__name__
+    assert type(model.model.multi_modal_projector.linear_1) is torch.nn.Linear
+
+
+def test_bfloat16_on_a_cpu_that_computes_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_placement("cpu").dtype_name == "float32"
+    monkeypatch.setattr("streamkv_cli.model.device.cpu_computes_bfloat16", lambda: True)
+    placement = choose_placement("cpu")
+    assert placement.dtype_name == "bfloat16"
+    assert "AMX" in placement.reason
