@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
 from store import entries
 from store.errors import StoreDamaged, StoreMissing
 from store.index import Snapshot
 from store.index_check import REBUILD
 from store.records import SegmentRecord, VideoRecord, check_video_id
 from store.state import VideoState
+
+if TYPE_CHECKING:
+    from store.summaries import BlockRef
 
 
 def find_video(snapshot: Snapshot, video_id: str) -> tuple[VideoRecord, VideoState]:
@@ -61,3 +67,43 @@ def find_segment(snapshot: Snapshot, video: VideoRecord, number: int) -> Segment
     if value is None:
         raise StoreMissing(f"video {video.name} ({video.video_id}) has no segment {number}")
     return read_segment(video, key, value)
+
+
+def refuse_removed(
+    snapshot: Snapshot,
+    error: StoreDamaged,
+    refs: Sequence[BlockRef],
+    videos: Mapping[str, VideoRecord],
+) -> None:
+    """Tell damage from a video that was removed while its blocks were read.
+
+    Args:
+        error: what reading `refs` said.
+        videos: as they were when the refs were made, by id.
+
+    Raises:
+        StoreMissing: the video is gone, or its segment is another one by now.
+    """
+    video = videos.get(error.video or "")
+    if video is None or error.segment is None:
+        return
+    if snapshot.get("videos", entries.video_key(video.video_id)) is None:
+        raise StoreMissing(
+            f"video {video.name} ({video.video_id}) was removed while it was read",
+            "ask without it, or ingest it again",
+        ) from None
+    for ref in refs:
+        if (ref.video_id, ref.segment) != (video.video_id, error.segment):
+            continue
+        key = entries.summary_key(ref.layer, ref.video_id, ref.segment)
+        value = snapshot.get("summaries", key)
+        try:
+            sums = entries.read_summary(key, value).table.checksums if value else ()
+        except ValueError:
+            return  # damage, and the error says so
+        if ref.row >= len(sums) or int(sums[ref.row]) != ref.checksum:
+            raise StoreMissing(
+                f"video {video.name} ({video.video_id}) was removed and ingested again while it "
+                f"was read",
+                "ask again",
+            ) from None

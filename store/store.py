@@ -19,7 +19,13 @@ from store.index import FOLDER, Delete, Index, Snapshot
 from store.index_check import DATA, REBUILD
 from store.life import asked_at, note_asked
 from store.lock import LOCK_NAME, FileLock, being_written, holder
-from store.lookup import find_segment, find_video, read_segment, read_video
+from store.lookup import (
+    find_segment,
+    find_video,
+    read_segment,
+    read_video,
+    refuse_removed,
+)
 from store.orphans import clear, find_orphans, note_removal
 from store.records import (
     SegmentRecord,
@@ -221,7 +227,7 @@ class Store:
 
         Raises:
             StoreDamaged: a block is not as it was written: never wrong KV.
-            StoreMissing: a video has been removed meanwhile.
+            StoreMissing: a video has been removed meanwhile, ingested again or not.
         """
         import torch
 
@@ -237,7 +243,8 @@ class Store:
         try:
             return fetch(refs, records, self.path / VIDEOS, self.io, device)
         except StoreDamaged as error:
-            self._refuse_removed(error.video)
+            with self._index.read() as snapshot:
+                refuse_removed(snapshot, error, refs, records)
             raise
 
     def attachment(self, video_id: str, segment: int, name: str) -> bytes:
@@ -430,12 +437,6 @@ class Store:
                 "ask only videos that were ingested with the same model",
             )
         self._records[video.video_id] = video
-
-    def _refuse_removed(self, video_id: str | None) -> None:
-        """A missing file is no damage where its video was removed while we read."""
-        if video_id is not None:
-            with self._index.read() as snapshot:
-                find_video(snapshot, video_id)
 
     def _need_write(self) -> None:
         if not self._write:

@@ -289,3 +289,25 @@ def test_damage_names_video_and_layer(tmp_path: Path) -> None:
         "; streamkv repair drops it and shows the command that ingests its seconds again"
     )
     assert isinstance(found.keys, torch.Tensor)
+
+
+def test_a_video_removed_while_it_is_read(tmp_path: Path) -> None:
+    """Blocks chosen before are gone, or others: an error that says so, and no wrong KV."""
+    root = samples.fill(tmp_path / "s", 2)
+    again = (
+        "import sys; from store import Store; from tests.store import samples\n"
+        "with Store.open(sys.argv[1], write=True) as s:\n"
+        "    s.remove(samples.VIDEO)\n"
+        "    if len(sys.argv) > 2:\n"
+        "        with s.writer(samples.record()) as w:\n"
+        "            for n in (7, 8): samples.commit(w, layers=samples.layers(n))\n"
+    )
+    with Store.open(root) as store:
+        found = store.summaries(0, [samples.VIDEO])
+        command = [sys.executable, "-c", again, str(root)]
+        subprocess.run([*command, "again"], check=True)
+        with pytest.raises(StoreMissing, match=r"walk.mp4 .*was removed and ingested again while"):
+            store.read_blocks(0, found.refs([1]))
+        subprocess.run(command, check=True)
+        with pytest.raises(StoreMissing, match=r"walk.mp4 .*was removed while it was read"):
+            store.read_blocks(0, found.refs([1]))
