@@ -1,6 +1,20 @@
 """`python -m streamkv_cli` and the `streamkv` command."""
 
-from streamkv_cli.app import main
+import os
+import signal
+from types import FrameType
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    """An interrupt while the program still loads: nothing is open yet, so just say it and go."""
+    os.write(2, b"\ninterrupted\n")
+    os._exit(130)
+
+
+for _sign in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(_sign, _end)
+
+from streamkv_cli.app import main  # noqa: E402 - it takes a while to load
 
 if __name__ == "__main__":
     main()

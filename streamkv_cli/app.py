@@ -1,6 +1,7 @@
 """The Typer app: registers commands and imports nothing heavy, so that `--help` is immediate."""
 
 import io
+import os
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -25,6 +26,7 @@ from streamkv_cli.commands import (
     tag,
 )
 from streamkv_cli.commands.guard import exit_on_sigterm, guarded
+from streamkv_cli.errors import EXIT_INTERRUPTED
 from streamkv_cli.parsing import Command, Group
 
 app = typer.Typer(
@@ -88,4 +90,12 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     exit_on_sigterm()
-    app()
+    try:
+        app()
+    except SystemExit as ended:
+        if ended.code == EXIT_INTERRUPTED:
+            # Everything is closed by now. Where the interrupt met Python code that a C library
+            # ran, the interpreter would end by SIGINT, and not with the code that is documented.
+            sys.stdout.flush()
+            os._exit(EXIT_INTERRUPTED)
+        raise

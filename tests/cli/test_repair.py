@@ -1,13 +1,19 @@
 """Damage as a user meets it: found, named, dropped, and its seconds ingested again."""
 
 import json
+import os
 import re
 import shlex
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from store import check
 from streamkv_cli.method.threshold import CalibratedThreshold
 from tests.cli.test_commands import json_lines, one_line_error
 from tests.conftest import Streamkv
@@ -150,3 +156,61 @@ def test_findings_are_one_line_each(streamkv: Streamkv, ingested: Path, store: P
     assert re.fullmatch(
         r"6 segments checked, [0-9.]+ KiB of blocks verified: 1 finding of damage\n", result.stderr
     )
+
+
+def test_an_interrupt_at_any_moment_ends_with_130(
+    store: Path, demo_video: Path, tiny: Path
+) -> None:
+    """While modules load, while the model loads, while frames come, from a pipe: one line."""
+    words = [sys.executable, "-m", "streamkv_cli", "ingest", "-", "-m", str(tiny), "--fps", "4"]
+    words += ["--threshold", "1", "--min-frames", "2", "-q"]
+    for moment, sign in ((0.0, signal.SIGTERM), (1.0, signal.SIGINT), (3.0, signal.SIGTERM)):
+        with (
+            open(demo_video, "rb") as video,
+            subprocess.Popen(words, stdin=video, stderr=subprocess.PIPE, text=True) as process,
+        ):
+            while not handles_sigint(process.pid):
+                time.sleep(0.01)
+            time.sleep(moment)
+            process.send_signal(sign)
+            _, err = process.communicate(timeout=60)
+        if process.returncode != 0:  # a fast machine may be through with it
+            assert process.returncode == 130
+            (line,) = err.strip().splitlines()
+            assert line.startswith("interrupted")
+        if (store / "streamkv.json").exists():
+            assert [one for one in check(store, read_data=True) if one.kind == "damage"] == []
+
+
+def handles_sigint(pid: int) -> bool:
+    """Whether the program, and not only the interpreter, has begun; at once where nobody tells."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return True
+    caught = int(re.search(r"SigCgt:\s*(\w+)", status)[1], 16)  # type: ignore[index]
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+
+def test_two_ingests_of_one_video(
+    streamkv: Streamkv, process: Streamkv, store: Path, demo_video: Path, tiny: Path
+) -> None:
+    """The second is told who has it; after a kill, the next says whose lock it took over."""
+    words = ["ingest", str(demo_video), "-m", str(tiny), "--fps", "4", "--threshold", "1"]
+    words += ["--min-frames", "2"]
+    with subprocess.Popen([sys.executable, "-m", "streamkv_cli", *words, "-q"]) as first:
+        while not list(store.glob("videos/*/*.safetensors")):
+            assert first.poll() is None
+            time.sleep(0.02)
+        os.kill(first.pid, signal.SIGSTOP)
+        line = one_line_error(streamkv(*words), 4)
+        assert re.search(
+            rf"scenes.mp4 is being written by process {first.pid} \(streamkv_cli ingest .*\), "
+            rf"since .* ago; wait until it ends",
+            line,
+        )
+        first.kill()
+    result = streamkv(*words)
+    assert result.returncode == 0, result.stderr
+    assert f"scenes.mp4: took over from process {first.pid} (streamkv_cli ingest " in result.stderr
+    assert streamkv("check", "--read-data", "-q").returncode == 0
