@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from streamkv_cli.model.cached import Found
     from streamkv_cli.model.families import Family
 
-EXAMPLE = "Example: streamkv models Qwen/Qwen2.5-VL-7B-Instruct"
+EXAMPLE = "Example: streamkv models demo"
 
 _FPS, _WINDOW, _BLOCKS = 0.5, 15_000, 64
 """What needs are told for: the defaults of ingest and ask."""
