@@ -1,4 +1,4 @@
-"""An archive of 200 videos and what else lies in such folders, piped in, killed twice, completed."""
+"""An archive of 200 videos and what else lies in folders, piped in, killed twice, completed."""
 
 import json
 import os
