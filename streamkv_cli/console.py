@@ -137,9 +137,8 @@ class Console:
 
     @contextmanager
     def waiting(self, title: str) -> Iterator[None]:
-        """Say what is waited for: on a terminal, or where details are wanted."""
+        """Say what is waited for, on a terminal."""
         if not self._shows_bars:
-            self.detail(title)
             yield
             return
         with self.progress(title, None):

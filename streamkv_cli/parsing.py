@@ -17,7 +17,19 @@ from streamkv_cli.console import Console
 from streamkv_cli.errors import EXIT_USAGE, StreamKVError, UsageError
 
 PREFIX = "STREAMKV_"
-EACH_TIME = {"video", "tag", "since", "until", "null", "dry_run", "help", "version"}
+EACH_TIME = {
+    "video",
+    "tag",
+    "since",
+    "until",
+    "at",
+    "from_",
+    "to",
+    "each",
+    "html",
+    "null",
+    "as_stored",
+} | {"dry_run", "quick", "read_data", "help", "version"}
 """Options with which one run differs from the next; the environment does not set them."""
 
 TELLS_OF_SETTINGS = {"config", "doctor"}

@@ -3,13 +3,12 @@
 #
 #   questions_to_csv.sh questions.txt [flags of streamkv ask] >answers.csv
 #
-# The seconds are those of the first piece of evidence.
+# The model is loaded once. The seconds are those of the first piece of evidence.
 set -euo pipefail
 questions=$1
 shift
 echo '"question","answer","video","from","to"'
-while IFS= read -r question || [ -n "$question" ]; do
-    [ -n "$question" ] || continue
-    streamkv ask "$question" --json "$@" </dev/null |
-        jq -r '[.question, .answer, .evidence[0].video, .evidence[0].start, .evidence[0].end] | @csv'
-done <"$questions"
+streamkv ask - --json "$@" <"$questions" |
+    jq -r 'select(.type == "answer")
+        | [.question, .answer, .evidence[0].video, .evidence[0].start, .evidence[0].end]
+        | @csv'

@@ -7,7 +7,7 @@ import typer
 
 from streamkv_cli import settings
 from streamkv_cli.commands.guard import guarded
-from streamkv_cli.commands.options import JsonOption
+from streamkv_cli.commands.options import JsonOption, QuietOption
 from streamkv_cli.console import Console
 from streamkv_cli.errors import UsageError
 from streamkv_cli.parsing import EACH_TIME, options_of
@@ -37,13 +37,14 @@ def config(
         ),
     ] = None,
     json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Show what holds and whence: a flag, the environment, the config file, or the default.
 
     The environment variable of --max-frames is STREAMKV_MAX_FRAMES. The config file is TOML: keys
     named like the flags, for all commands at the top, for one in a table named after it.
     """
-    console = Console(json_lines=json)
+    console = Console(json_lines=json, quiet=quiet)
     root: Any = context.parent
     commands: dict[str, Any] = root.command.commands
     name, *flags = words or [""]

@@ -14,7 +14,13 @@ import typer
 
 from streamkv_cli import __version__, settings
 from streamkv_cli.commands.guard import exit_code, guarded
-from streamkv_cli.commands.options import DeviceOption, DtypeOption, JsonOption, StoreOption
+from streamkv_cli.commands.options import (
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    QuietOption,
+    StoreOption,
+)
 from streamkv_cli.console import Console, bytes_text, count
 from streamkv_cli.errors import EXIT_DISK, StreamKVError, UsageError
 from streamkv_cli.parsing import options_of
@@ -56,12 +62,13 @@ def doctor(
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Check versions, device, decoders (with a real clip), store, disk, model and config file.
 
     Nothing is downloaded, loaded into a model, or changed. Exits with 0 where nothing fails.
     """
-    console = Console(json_lines=json)
+    console = Console(json_lines=json, quiet=quiet)
     commands = context.parent.command.commands  # type: ignore[union-attr]
     options = {name: list(options_of(command)) for name, command in commands.items()}
     checks: dict[str, Callable[[], Iterator[Finding]]] = {

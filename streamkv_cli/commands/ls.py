@@ -3,6 +3,7 @@
 from streamkv_cli.commands.guard import guarded
 from streamkv_cli.commands.options import (
     JsonOption,
+    QuietOption,
     SinceOption,
     StoreOption,
     TagFilter,
@@ -23,11 +24,12 @@ def ls(
     since: SinceOption = None,
     until: UntilOption = None,
     json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """List the videos of the store, what they cost, and whether they are complete."""
     from store import Store
 
-    console = Console(json_lines=json)
+    console = Console(json_lines=json, quiet=quiet)
     rows = []
     with Store.open(store) as opened:
         for record, state in select_videos(opened, videos, tags=tag, since=since, until=until):

@@ -90,12 +90,14 @@ class Reader:
         """The model; loaded once."""
         if self._loaded is None:
             from streamkv_cli.model.device import choose_placement
-            from streamkv_cli.model.loading import load_model
 
             stored = self.first.profile
             placement = choose_placement(self._device, stored["dtype"], stored.get("weights_in"))
             self._console.detail(f"device: {placement.reason} when it was ingested")
-            self._loaded = load_model(self.checkpoint, placement)
+            with self._console.waiting(f"loading {self.checkpoint.source}"):
+                from streamkv_cli.model.loading import load_model
+
+                self._loaded = load_model(self.checkpoint, placement)
         return self._loaded
 
     def _first(self, videos: Sequence["Video"]) -> "VideoRecord":

@@ -3,6 +3,7 @@
 from streamkv_cli.commands.guard import guarded
 from streamkv_cli.commands.options import (
     JsonOption,
+    QuietOption,
     SinceOption,
     StoreOption,
     TagFilter,
@@ -24,13 +25,14 @@ def show(
     since: SinceOption = None,
     until: UntilOption = None,
     json: JsonOption = False,
+    quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Show a video's segments: times, frames, blocks kept by layer, bytes; -v adds its profile."""
     from store import Store
     from streamkv_cli.errors import UsageError
 
-    console = Console(json_lines=json, verbose=verbose)
+    console = Console(json_lines=json, quiet=quiet, verbose=verbose)
     with Store.open(store) as opened:
         found = select_videos(opened, video, tags=tag, since=since, until=until)
         if len(found) > 1:

@@ -53,8 +53,11 @@ class Watch(threading.Thread):
         pid = self.process.pid
         while self.process.poll() is None:
             try:
-                self.files.append(len(os.listdir(f"/proc/{pid}/fd")))
+                files = len(os.listdir(f"/proc/{pid}/fd"))
                 pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+                if not pages:
+                    return  # it has ended and is not waited for yet
+                self.files.append(files)
                 self.memory.append(pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
             except (OSError, IndexError):
                 return

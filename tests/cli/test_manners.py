@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
-from streamkv_cli.app import COMMANDS
+from streamkv_cli.app import COMMANDS, app
+from streamkv_cli.parsing import options_of
 from tests.clips import numbered, write_clip
 from tests.conftest import Streamkv
 
@@ -48,6 +50,11 @@ def test_config_shows_what_holds_and_whence(
     monkeypatch.setenv("STREAMKV_FPS", "-1")
     assert "-1 (cannot be used)" in streamkv("config", "ingest").stdout
     assert "no such command nothing" in streamkv("config", "nothing").stderr
+
+
+def test_every_command_speaks_json_and_can_be_quiet() -> None:
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        assert {"json", "quiet"} <= set(options_of(command)), name
 
 
 def test_a_broken_config_file_is_named_and_breaks_no_help(
@@ -164,7 +171,7 @@ def test_colours_can_be_switched_off(
     assert "\x1b[1" in on_terminal(words, 80)
 
 
-@pytest.mark.parametrize("words", ["config", "doctor --device cpu", "--help"])
+@pytest.mark.parametrize("words", ["config --quiet", "doctor --device cpu", "--help"])
 def test_a_closed_pipe_makes_no_noise(store: Path, words: str) -> None:
     script = f"{sys.executable} -m streamkv_cli {words} | head -c 1"
     result = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
