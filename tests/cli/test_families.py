@@ -12,6 +12,7 @@ from tiny_families import FAMILIES as TINY
 
 from streamkv_cli.model.families import FAMILIES
 from streamkv_cli.video import open_video
+from tests.clips import numbered, write_clip
 from tests.model.pair import Pair
 
 FPS = 0.27
@@ -140,3 +141,30 @@ def test_a_family_of_one_size_has_no_budget(
     refused = streamkv("ingest", demo_video, "--model", tiny, "--frame-tokens", 20)
     assert refused.returncode == 2
     assert "leave out --frame-tokens" in refused.stderr
+
+
+@pytest.mark.parametrize("name", DYNAMIC)
+def test_videos_of_several_sizes_are_asked_together(
+    streamkv: Streamkv, name: str, tmp_path: Path
+) -> None:
+    """Their blocks differ in tokens; they are found alike and stand one after another."""
+    folder = write_tiny_checkpoint(tmp_path / name, family=name)
+    wide, tall = tmp_path / "wide.mp4", tmp_path / "tall.mp4"
+    write_clip(wide, numbered(20, 192, 64), fps=10)
+    write_clip(tall, numbered(20, 64, 192), fps=10)
+    done = streamkv("ingest", wide, tall, "--model", folder, "--fps", 2, "--keep", 1)
+    assert done.returncode == 0, done.stderr
+    layouts = [
+        json.loads(streamkv("show", path.name, "--json").stdout.splitlines()[0])["notes"]["layout"]
+        for path in (wide, tall)
+    ]
+    assert layouts[0]["rows"] < layouts[0]["columns"]
+    assert (layouts[1]["rows"], layouts[1]["columns"]) == (
+        layouts[0]["columns"],
+        layouts[0]["rows"],
+    )
+    asked = streamkv("ask", "who?", "--blocks", 100, "--max-new-tokens", 4, "--json")
+    assert asked.returncode == 0, asked.stderr
+    answer = json.loads(asked.stdout.splitlines()[-1])
+    assert {piece["video"] for piece in answer["evidence"]} == {"wide.mp4", "tall.mp4"}
+    assert answer["bytes_fetched"] == answer["bytes_stored"]
