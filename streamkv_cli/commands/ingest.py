@@ -170,7 +170,7 @@ def ingest(
         typer.Option(
             help="KV on disk: raw as computed, or in fewer bits.",
             rich_help_panel=_METHOD,
-            show_default="raw, or as begun",
+            show_default="int8; raw with --keep 1",
         ),
     ] = None,
     max_size: MaxSizeOption = None,

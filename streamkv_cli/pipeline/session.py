@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 Decoder = Literal["auto", "decord", "pyav"]
 
-DEFAULT_CODEC = "raw"
+DEFAULT_CODEC = "int8"
+"""Changes no answer that was measured (docs/tuning.md). Where everything is kept, nothing is lost
+unasked: that is written raw."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Settings:
         skip_damaged: pass over pictures that cannot be decoded.
         init_prompt, guidance_prompt: the words before and behind each segment.
         codec: how blocks are written, a name of `store.CODECS`; None goes on as a video was begun,
-            and begins with DEFAULT_CODEC.
+            and begins with DEFAULT_CODEC, or raw where the method keeps everything.
         frame_tokens: most visual tokens of a block; None takes the model family's default.
     """
 
@@ -165,7 +167,8 @@ class IngestSession:
         """What blocks are written as; bf16 of a bfloat16 model is raw under another name."""
         if self._settings.codec is None and begun is not None:
             return begun.codec
-        name = self._settings.codec or DEFAULT_CODEC
+        default = "raw" if self._settings.method.keeps_everything else DEFAULT_CODEC
+        name = self._settings.codec or default
         same = name == "bf16" and self._placement.dtype_name == "bfloat16"
         return "raw" if same else name
 
