@@ -27,6 +27,8 @@ MODEL_FIELDS = (
 )
 """What has to agree between a memory and the model that reads it."""
 
+_NOTED_LATER = ("config", "template", "pictures")
+
 _WORDS = {
     "weights": "model weights",
     "rope": "RoPE settings",
@@ -113,13 +115,15 @@ def first_difference(
 ) -> str | None:
     """Name the first field in which two profiles differ, with both values, in words; None if none.
 
-    What an older version did not note in `stored` cannot differ.
+    What an older version did not note in `stored` cannot differ; a setting it did not have was off.
 
     Args:
         fields: look at these only, in this order; None looks at all.
     """
     for name in fields or tuple(sorted({*stored, *wanted})):
-        if name in stored and stored[name] != wanted.get(name):
+        if name in _NOTED_LATER and name not in stored:
+            continue
+        if stored.get(name) != wanted.get(name):
             word = _WORDS.get(name, name.replace("_", " "))
             return f"{word} {_short(stored.get(name))} there, {_short(wanted.get(name))} now"
     return None
