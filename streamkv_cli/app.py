@@ -21,6 +21,7 @@ from streamkv_cli.commands import (
     prune,
     repair,
     rm,
+    search,
     show,
     stats,
     tag,
@@ -41,6 +42,7 @@ app = typer.Typer(
 COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "ingest": (ingest.ingest, ingest.EXAMPLE),
     "ask": (ask.ask, ask.EXAMPLE),
+    "search": (search.search, search.EXAMPLE),
     "models": (models.models, models.EXAMPLE),
     "ls": (ls.ls, ls.EXAMPLE),
     "show": (show.show, show.EXAMPLE),
