@@ -74,7 +74,8 @@ def test_examples_of_every_help_run(tmp_path: Path, demo_video: Path) -> None:
     """What `--help` shows as an example works as it stands, in the order of the commands."""
     (tmp_path / "films").mkdir()
     shutil.copy(demo_video, tmp_path / "talk.mp4")
-    shutil.copy(demo_video, tmp_path / "films" / "copy.mp4")
+    # Other bytes, so that it is another video, and something is left when one is removed.
+    (tmp_path / "films" / "other.mp4").write_bytes(demo_video.read_bytes() + b"\0")
     command = tmp_path / "streamkv"
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m streamkv_cli "$@"\n')
     command.chmod(0o755)
@@ -92,7 +93,9 @@ def test_examples_of_every_help_run(tmp_path: Path, demo_video: Path) -> None:
             cwd=tmp_path,
             env=environment,
         )
-        assert result.returncode == 0, f"{line}: {result.stderr}"
+        # A search may find nothing in a film of coloured shapes, which is exit code 1.
+        allowed = (0, 1) if name == "search" else (0,)
+        assert result.returncode in allowed, f"{line}: {result.stderr}"
 
 
 def clean_environment(folder: Path) -> dict[str, str]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streamkv_cli.commands.guard import guarded
-from streamkv_cli.commands.options import JsonOption, RevisionOption
+from streamkv_cli.commands.options import JsonOption, QuietOption, RevisionOption
 from streamkv_cli.console import Console, bytes_text
 
 if TYPE_CHECKING:
@@ -26,13 +26,14 @@ def models(
     ] = None,
     revision: RevisionOption = None,
     json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """List model families, the models on this machine, and what these need.
 
     Sizes follow from config.json alone, for bfloat16, one frame every two seconds and nothing
     dropped; `--keep` takes its share of the bytes an hour.
     """
-    console = Console(json_lines=json)
+    console = Console(json_lines=json, quiet=quiet)
     from streamkv_cli.model.cached import cached_models, look_up
     from streamkv_cli.model.families import FAMILIES
 

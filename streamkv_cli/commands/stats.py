@@ -9,6 +9,7 @@ import typer
 from streamkv_cli.commands.guard import guarded
 from streamkv_cli.commands.options import (
     JsonOption,
+    QuietOption,
     SinceOption,
     StoreOption,
     TagFilter,
@@ -35,6 +36,7 @@ def stats(
     since: SinceOption = None,
     until: UntilOption = None,
     json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Tell where the bytes are: by video, by codec, by layer; and when a video was last asked.
 
@@ -42,7 +44,7 @@ def stats(
     """
     from store import Store
 
-    console = Console(json_lines=json)
+    console = Console(json_lines=json, quiet=quiet)
     tables = _Tables()
     with Store.open(store) as opened:
         for record, state in select_videos(opened, videos, tags=tag, since=since, until=until):
