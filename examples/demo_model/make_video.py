@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--split", choices=["train", "test"], default="test")
     parser.add_argument("--seconds", type=float, default=300.0, help="whole scenes within these")
     parser.add_argument("--fps", type=float, default=0.5, help="at which it will be sampled")
-    parser.add_argument("--rate", type=int, default=10, help="pictures a second of the file")
+    parser.add_argument("--rate", type=float, default=10, help="pictures a second of the file")
     parser.add_argument("--height", type=int, default=240)
     parser.add_argument("--width", type=int, default=320)
     parser.add_argument("--crf", type=int, default=28)

@@ -7,6 +7,7 @@ its edges are smooth at 48 pixels as at 480.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -227,7 +228,7 @@ def write_video(
     path: Path,
     seconds: float,
     *,
-    fps: int = 10,
+    fps: float = 10,
     height: int = 240,
     width: int = 320,
     crf: int = 26,
@@ -236,13 +237,15 @@ def write_video(
     """Write the world's first `seconds` as H.264 in mp4; few pictures are in memory at a time.
 
     Args:
+        fps: frames a second, also broken ones as 29.97 and 12.5.
         codec: another encoder of libav's that knows crf and presets, as libx265.
     """
     with av.open(path, "w") as container:
-        options = {"crf": str(crf), "g": str(5 * fps), "preset": "veryfast"}
+        options = {"crf": str(crf), "g": str(round(5 * fps)), "preset": "veryfast"}
         if codec == "libx265":
             options["x265-params"] = "log-level=error"
-        stream = container.add_stream(codec, rate=fps, options=options)
+        rate = Fraction(fps).limit_denominator(1001)
+        stream = container.add_stream(codec, rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for _, picture in frames(world, fps, seconds, height, width):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))

@@ -48,7 +48,7 @@ class Trial:
     """
 
     seconds: float = 128.0
-    rate: int = 10
+    rate: float = 10.0
     height: int = 240
     width: int = 320
     codec: str = "libx264"

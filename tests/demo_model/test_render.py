@@ -81,8 +81,10 @@ def test_frames_are_the_same_wherever_one_begins() -> None:
         assert np.array_equal(picture, whole[second])
 
 
-@pytest.mark.parametrize(("fps", "height", "width"), [(5, 120, 160), (4, 90, 160)])
-def test_mp4_decodes_to_the_same_scenes(tmp_path: Path, fps: int, height: int, width: int) -> None:
+@pytest.mark.parametrize(("fps", "height", "width"), [(5, 120, 160), (4, 90, 160), (12.5, 60, 80)])
+def test_mp4_decodes_to_the_same_scenes(
+    tmp_path: Path, fps: float, height: int, width: int
+) -> None:
     path = write_video(World(11), tmp_path / "w.mp4", 24.0, fps=fps, height=height, width=width)
     drawn = [picture for _, picture in frames(World(11), fps, 24.0, height, width)]
     with av.open(path) as container:
