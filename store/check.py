@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from store import entries
@@ -30,6 +30,7 @@ from store.records import SegmentRecord, VideoRecord
 from store.root import VIDEOS, check_marker, open_index
 from store.segment_file import REMEDY, file_name, read_head
 from store.state import Gap, VideoState, find_gaps
+from store.tags import read_tags
 from store.writer import index_puts
 
 DAMAGE, ORPHAN, NOTE = "damage", "orphan", "note"
@@ -163,6 +164,7 @@ class _Checked:
             what = f"{name} ({video.video_id}) has a gap from {gap.start:.1f} s to {end}"
             yield Finding(DAMAGE, what, _FILL, video.video_id, gap.first)
         yield from self._surplus(video)
+        yield from self._tags(video)
 
     def _segment(self, video: VideoRecord, number: int) -> list[Finding]:
         """Compare a segment's file with all that the index says of it."""
@@ -172,13 +174,15 @@ class _Checked:
             head = read_head(path)
         except (StoreDamaged, StoreDiskError) as error:
             return [_finding(error, video, number)]
-        if head.video != video or head.segment.number != number:
+        # Tags are given and taken at any time; what a segment's file says of them is how they were.
+        same = replace(head.video, tags=video.tags) == video
+        if not same or head.segment.number != number:
             what = f"{where}: its file is of another ingest or another place"
             return [Finding(DAMAGE, what, REMEDY, video.video_id, number)]
         found = []
         with self.index.read() as snapshot:
             state = find_video(snapshot, video.video_id)[1]
-            for database, key, value in index_puts(head, state):
+            for database, key, value in index_puts(replace(head, video=video), state):
                 stored = snapshot.get(database, key)
                 if stored is None or not _same(database, key, stored, value):
                     layer = int.from_bytes(key[:2], "big") if database == "summaries" else None
@@ -202,7 +206,7 @@ class _Checked:
                 now, state = find_video(snapshot, video.video_id)
             except StoreMissing:
                 return False
-        return now == video and state.holds(number)
+        return replace(now, tags=video.tags) == video and state.holds(number)
 
     def _gaps(self, video: VideoRecord, state: VideoState) -> list[Gap]:
         """Gaps with their seconds, which the segments beside them tell."""
@@ -216,6 +220,23 @@ class _Checked:
                     if value is not None:
                         there.append(entries.read_segment(key, value))
         return find_gaps(state, there)
+
+    def _tags(self, video: VideoRecord) -> Iterator[Finding]:
+        """The file that says which tags were changed since the ingest."""
+        try:
+            tags = read_tags(self.videos / video.video_id)
+        except StoreDamaged as error:
+            yield _finding(error, video)
+            return
+        if tags is not None and tags != dict(video.tags) and self._record(video) == video:
+            what = f"tags of {video.name} ({video.video_id}) were being changed and are not yet"
+            yield Finding(NOTE, what, "change them again", video.video_id)
+
+    def _record(self, video: VideoRecord) -> VideoRecord | None:
+        """A video's record as it is now."""
+        with self.index.read() as snapshot, suppress(StoreMissing, StoreDamaged):
+            return find_video(snapshot, video.video_id)[0]
+        return None
 
     def _surplus(self, video: VideoRecord) -> Iterator[Finding]:
         """Entries of segments that the video does not have."""

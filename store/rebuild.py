@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -13,7 +14,7 @@ from pathlib import Path
 from store import entries
 from store.blocks import verify_rows
 from store.disk import sync_folder
-from store.errors import StoreDamaged, disk_errors
+from store.errors import StoreDamaged, StoreDiskError, StoreError, disk_errors
 from store.index import FOLDER, Index
 from store.orphans import REMOVED, set_aside, video_folders
 from store.records import SegmentRecord, VideoRecord, first_difference
@@ -165,12 +166,22 @@ class _Found:
                 self._check_place(head, number)
                 if read_data:
                     verify_rows(path, head)
-            except StoreDamaged as error:
-                self.damaged.append(error)
+            except (StoreDamaged, StoreDiskError) as error:
+                self.damaged.append(self._damage(error, number))
                 self.lost = True
                 continue
             self._take(head)
             yield head
+
+    def _damage(self, error: StoreError, number: int) -> StoreDamaged:
+        """A file that the disk does not give back is lost as much as one that is garbled."""
+        if isinstance(error, StoreDamaged):
+            return error
+        code = getattr(error.__cause__, "errno", 0)
+        if code not in (errno.EIO, errno.EISDIR, errno.ELOOP):
+            raise error
+        what = f"segment {number} of video {self.folder.name} does not read ({error.what})"
+        return StoreDamaged(what, REMEDY, video=self.folder.name, segment=number)
 
     def gaps(self) -> tuple[Gap, ...]:
         """The numbers and seconds that are lost; the last gap is open where no end was found."""

@@ -175,6 +175,26 @@ def test_attachments_are_read_too(tmp_path: Path) -> None:
     assert found.what.startswith("attachment 'thumbnail.png' of segment 0 of video walk.mp4")
 
 
+def test_changed_tags_are_no_damage(root: Path) -> None:
+    with Store.open(root, write=True) as store:
+        store.tag(samples.VIDEO, {"place": "harbour"})
+    assert list(check(root, read_data=True)) == []
+    rebuild(root)
+    assert list(check(root, read_data=True)) == []
+
+
+def test_a_file_that_the_disk_does_not_give_back(root: Path) -> None:
+    path = samples.segment_path(root, 1)
+    path.unlink()
+    path.mkdir()
+    [found] = _damage(root)
+    assert "Is a directory" in found.what
+    assert (found.video, found.segment) == (samples.VIDEO, 1)
+    [error] = rebuild(root).damaged
+    assert (error.video, error.segment) == (samples.VIDEO, 1)
+    assert [one.kind for one in check(root) if one.kind == "damage"] == ["damage"]  # the gap
+
+
 def test_only_the_videos_asked_for(root: Path) -> None:
     samples.flip(samples.segment_path(root, 1), 1000)
     assert list(check(root, [samples.OTHER])) == []
