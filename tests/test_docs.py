@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from tiny_checkpoint import write_tiny_checkpoint
 
 from streamkv_cli.app import COMMANDS
@@ -34,6 +35,7 @@ def masked(line: str) -> str:
     return re.sub(r"\s+", " ", line).strip()
 
 
+@pytest.mark.timeout(1200)
 def test_sessions_of_commands_md(tmp_path: Path, demo_video: Path) -> None:
     write_tiny_checkpoint(tmp_path / "tiny")
     shutil.copy(demo_video, tmp_path)
@@ -70,6 +72,7 @@ def test_sessions_of_commands_md(tmp_path: Path, demo_video: Path) -> None:
             assert printed == expected, command
 
 
+@pytest.mark.timeout(1200)
 def test_examples_of_every_help_run(tmp_path: Path, demo_video: Path) -> None:
     """What `--help` shows as an example works as it stands, in the order of the commands."""
     (tmp_path / "films").mkdir()
