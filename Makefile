@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-all check format clean
+.PHONY: bench-quality bench-quality-slow demo test test-all check format clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -20,6 +20,14 @@ test: $(INSTALLED)
 
 test-all: $(INSTALLED)
 	$(BIN)/python -m pytest -m "slow or not slow"
+
+# Answers per byte on held-out films, into docs/quality.md; goes on where it was interrupted.
+bench-quality: $(INSTALLED)
+	$(BIN)/python -m examples.quality --write docs
+
+# With a film of ten hours, asked after its first hour and at its end.
+bench-quality-slow: $(INSTALLED)
+	$(BIN)/python -m examples.quality --ten-hours 1 --write docs
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -127,7 +127,7 @@ def ingest(
         typer.Option(
             min=0.001,
             max=1,
-            help="Fraction of blocks kept; 1 loses nothing; by default 0.2.",
+            help="Fraction of blocks kept; 1 loses nothing; by default 0.3.",
             rich_help_panel=_METHOD,
         ),
     ] = None,
@@ -161,7 +161,7 @@ def ingest(
         int | None,
         typer.Option(
             min=0,
-            help="Tokens of recent KV a segment attends to; 15,000 by default.",
+            help="Tokens of recent KV a segment attends to; 15,000 by default, 76 frames at most.",
             rich_help_panel=_METHOD,
         ),
     ] = None,

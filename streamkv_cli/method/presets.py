@@ -10,12 +10,15 @@ from typing import Literal
 
 from torch import Tensor
 
-from streamkv_cli.method.scoring import Similarity
+from streamkv_cli.method.scoring import Similarity, block_scores, lifted
 from streamkv_cli.method.selection import exact_budgets, searched_counts, stretched_counts
 from streamkv_cli.method.threshold import CalibratedThreshold, CutRule, FixedThreshold
 
 OFFICIAL_SLACK = 4
 """How far from N the official binary search stops."""
+
+PUBLISHED_WINDOW = 76
+"""Blocks in the published window: 15,000 tokens of 196 a frame."""
 
 OFFICIAL_FETCH_CAP = 128
 """Most blocks the official code fetches in one layer."""
@@ -41,6 +44,10 @@ class Method:
         fetch_temperature: bound a layer's fetched blocks to blocks x (1 -/+ this); None: unbound.
         similarity: of a query and a block key.
         zscore: z-score a layer's scores before the softmax.
+        window_blocks: most blocks in the window, however few tokens they have; None: no bound.
+        count_summary: the summary block is one of the keep x T; a layer may keep no other.
+        neighbours: fetch what stands beside a chosen segment before whatever scores this many
+            standard deviations less than its best block; None: never.
         exact: budgets solved exactly; otherwise searched and stretched as the official code does.
     """
 
@@ -50,7 +57,7 @@ class Method:
     min_frames: int = 4
     max_frames: int = 64
     max_seconds: float | None = 600.0
-    keep: float = 0.2
+    keep: float = 0.3
     keep_temperature: float | None = 1.0
     window: int = 15_000
     summary: bool = True
@@ -60,6 +67,9 @@ class Method:
     similarity: Similarity = "dot"
     zscore: bool = True
     exact: bool = True
+    window_blocks: int | None = None
+    count_summary: bool = False
+    neighbours: float | None = None
 
     @property
     def keeps_everything(self) -> bool:
@@ -72,18 +82,50 @@ class Method:
             return CalibratedThreshold()
         return FixedThreshold(self.threshold)
 
+    def keep_scores(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Scores by which a layer's blocks of one segment are kept (design 3.4).
+
+        Args:
+            queries: [S, h, d] of the guidance prompt.
+            keys: [T, g, d] block keys of the segment's frames.
+
+        Returns:
+            [T] float32.
+        """
+        return block_scores(queries, keys, self.similarity)
+
+    def fetch_scores(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Scores of a layer's stored blocks for a question (design 3.6), [n] float32.
+
+        Args:
+            queries: [S, h, d] of the question.
+            keys: [n, g, d] block keys.
+        """
+        return block_scores(queries, keys, self.similarity)
+
+    def ranking(self, scores: Tensor, segments: Tensor) -> Tensor:
+        """Scores [n] in whose order blocks are fetched: those of a question, and what is beside.
+
+        Args:
+            scores: [n] of `fetch_scores`.
+            segments: [n] as of `lifted`.
+        """
+        return scores if self.neighbours is None else lifted(scores, segments, self.neighbours)
+
     def keep_budgets(self, scores: Sequence[Tensor]) -> list[int]:
         """K_l for compression: how many of a segment's T blocks each layer keeps.
 
-        N = keep x T x L (design 3.4), spread by Algorithm 1 and bound by `keep_temperature`.
+        N = keep x T x L (design 3.4), less the summary blocks where they count; spread by
+        Algorithm 1 and bound by `keep_temperature`.
 
         Args:
             scores: L tensors [T] of guidance scores.
         """
         frames = len(scores[0])
-        mean = frames * self.keep
-        target = int(len(scores) * frames * self.keep)
-        return self._budgets(scores, target, mean, self.keep_temperature, frames)
+        counted = self.summary and self.count_summary
+        mean = max(0.0, frames * self.keep - counted)
+        target = max(0, int(len(scores) * frames * self.keep) - len(scores) * counted)
+        return self._budgets(scores, target, mean, self.keep_temperature, frames, 1 - counted)
 
     def fetch_budgets(self, scores: Sequence[Tensor]) -> list[int]:
         """K_l for a question: how many blocks each layer fetches; N = blocks x L (design 3.6).
@@ -102,19 +144,28 @@ class Method:
         mean: float,
         temperature: float | None,
         cap: int,
+        least: int = 1,
     ) -> list[int]:
         if temperature is None:
-            return exact_budgets(scores, target, zscore=self.zscore)
-        low, high = max(1.0, mean * (1 - temperature)), min(float(cap), mean * (1 + temperature))
+            return exact_budgets(scores, target, zscore=self.zscore, least=least)
+        low, high = (
+            max(float(least), mean * (1 - temperature)),
+            min(float(cap), mean * (1 + temperature)),
+        )
         if self.exact:
-            return exact_budgets(scores, target, low, high, zscore=self.zscore)
+            return exact_budgets(scores, target, low, high, zscore=self.zscore, least=least)
         counts = searched_counts(scores, target, zscore=self.zscore, slack=OFFICIAL_SLACK)
         stretched = stretched_counts(counts, int(low), int(high))
         return [min(k, len(s)) for k, s in zip(stretched, scores, strict=True)]
 
 
 PRESETS = {
-    "default": Method("default"),
+    "default": Method(
+        "default",
+        window_blocks=PUBLISHED_WINDOW,
+        count_summary=True,
+        neighbours=0.75,
+    ),
     "paper": Method(
         "paper",
         threshold=0.99,
@@ -138,4 +189,6 @@ PRESETS = {
 def preset(name: str, **changes: object) -> Method:
     """A preset with single values replaced; values that are None stay as the preset has them."""
     given = {key: value for key, value in changes.items() if value is not None}
+    if "window" in given:
+        given.setdefault("window_blocks", None)  # who asks for so many tokens means them
     return replace(PRESETS[name], **given)  # type: ignore[arg-type]

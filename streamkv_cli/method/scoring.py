@@ -6,6 +6,7 @@ taken before RoPE, so that a score does not depend on where a block once stood.
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 Similarity = Literal["dot", "cosine"]
@@ -52,3 +53,39 @@ def block_scores(queries: Tensor, keys: Tensor, similarity: Similarity = "dot") 
     repeated_norms = keys.flatten(1).norm(dim=1) * group**0.5
     cosine: Tensor = scores / (repeated_norms * query.norm()).clamp_min(1e-12)
     return cosine
+
+
+def zscored(scores: Tensor) -> Tensor:
+    """Scores [n] in standard deviations from their mean; all zero where nothing differs."""
+    if scores.numel() < 2:
+        return torch.zeros_like(scores)
+    spread = scores.std()
+    return (scores - scores.mean()) / spread if spread > 0 else torch.zeros_like(scores)
+
+
+def lifted(scores: Tensor, segments: Tensor, below: float) -> Tensor:
+    """Scores by which the segments beside a good one are good as well.
+
+    A question is alike to the picture it names, not to what came before or after it, which it may
+    ask about, and whose KV the model needs to tell. So the blocks of a segment score at least as
+    much as the best block of the segment before or behind it, less a step.
+
+    Args:
+        scores: [n].
+        segments: [n] number of the segment each block belongs to, ascending; only neighbours differ
+            by 1.
+        below: the step, in standard deviations of the scores.
+
+    Returns:
+        [n], z-scored.
+    """
+    scores = zscored(scores.float())
+    if scores.numel() < 2:
+        return scores
+    numbers, place = torch.unique_consecutive(segments, return_inverse=True)
+    best = scores.new_full((len(numbers),), -torch.inf).scatter_reduce_(0, place, scores, "amax")
+    apart = numbers.diff() != 1
+    beside = torch.full_like(best, -torch.inf)
+    beside[1:] = best[:-1].masked_fill(apart, -torch.inf)
+    beside[:-1] = torch.maximum(beside[:-1], best[1:].masked_fill(apart, -torch.inf))
+    return torch.maximum(scores, beside[place] - below)

@@ -119,6 +119,7 @@ def exact_budgets(
     high: float | None = None,
     *,
     zscore: bool = True,
+    least: int = 1,
 ) -> list[int]:
     """Budgets K_l that solve Alg. 1 exactly within bounds, and sum to N.
 
@@ -129,19 +130,23 @@ def exact_budgets(
     Args:
         scores: one [n_l] tensor of block scores a layer.
         target: N. Raised or lowered to what the bounds allow.
-        low, high: bounds of each K_l, rounded inwards, never below 1 nor above n_l.
+        low, high: bounds of each K_l, rounded inwards, never below `least` nor above n_l.
+        least: 1 as published. With 0, where N is too small for a block in every layer, the layers
+            whose best block covers most have one.
 
     Returns:
         K_l per layer, low_l <= K_l <= high_l; they sum to min(max(N, sum low_l), sum high_l).
     """
     sizes = np.array([len(s) for s in scores])
-    lows = np.minimum(max(1, int(np.ceil(low))), sizes)
+    lows = np.minimum(max(least, int(np.ceil(low))), sizes)
     highs = sizes if high is None else np.minimum(sizes, max(1, int(np.floor(high))))
     highs = np.maximum(highs, lows)
     steps, owners = [], []
     for layer, s in enumerate(scores):
         covered = cumulative_mass(s, zscore).numpy(force=True)
-        steps.append(covered[lows[layer] - 1 : highs[layer] - 1])
+        # Entry k is the cost of a layer's (k+1)-th block.
+        cost = np.concatenate([-covered[:1], covered])
+        steps.append(cost[lows[layer] : highs[layer]])
         owners.append(np.full(highs[layer] - lows[layer], layer))
     spend = int(np.clip(target, lows.sum(), highs.sum()) - lows.sum())
     # Stable, so that ties go to the earlier layer on every machine alike.

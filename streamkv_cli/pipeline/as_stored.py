@@ -9,6 +9,7 @@ from streamkv_cli.errors import ModelError, NothingFoundError
 from streamkv_cli.method.presets import PRESETS, Method
 from streamkv_cli.model.checkpoint import Checkpoint, find_checkpoint
 from streamkv_cli.model.device import choose_placement
+from streamkv_cli.pipeline.profile import UNNAMED
 from streamkv_cli.pipeline.session import Decoder, IngestSession, Settings, identify
 from streamkv_cli.video import locate
 
@@ -82,7 +83,7 @@ def stored_settings(
     name = str(record.notes.get("preset", "default"))
     stored = {f.name: profile[f.name] for f in fields(Method) if f.name in profile}
     return Settings(
-        method=replace(PRESETS.get(name, PRESETS["default"]), **stored),
+        method=replace(PRESETS.get(name, PRESETS["default"]), **{**UNNAMED, **stored}),
         fps=profile["fps"],
         init_prompt=profile["init_prompt"],
         guidance_prompt=profile["guidance_prompt"],

@@ -30,6 +30,9 @@ _NUMBER = (1 << 32) - 1
 Score = Callable[[Tensor], Tensor]
 """Block keys [n, g, d] -> their scores [n] for one question in one layer."""
 
+Rank = Callable[[Tensor, Tensor], Tensor]
+"""Scores [n] and the segment of each, where neighbours differ by 1 -> what to sort by."""
+
 
 class Catalog:
     """The blocks that questions may draw from, as the store holds them at one moment.
@@ -98,7 +101,12 @@ class Catalog:
         return sum(int(self.layer(layer).nbytes.sum()) for layer in range(self.layers))
 
     def candidates(
-        self, layer: int, score: Score, wanted: int, latest: int = 0
+        self,
+        layer: int,
+        score: Score,
+        wanted: int,
+        latest: int = 0,
+        rank: Rank = lambda scores, _: scores,
     ) -> tuple[LayerSummaries, int, int]:
         """The blocks of a layer's most promising segments; how many it has in all, and their bytes.
 
@@ -106,12 +114,18 @@ class Catalog:
             score: of a segment's summary block.
             wanted: blocks that are to be fetched; segments are looked into for four times as many.
             latest: most recent segments that are looked into whatever their score.
+            rank: of segments by their scores.
         """
         scores, rows, size = self.segment_scores(layer, score)
-        best = np.argsort(-scores, kind="stable")[: SEGMENTS_A_BLOCK * wanted]
+        admitted = np.flatnonzero(np.isfinite(scores))
+        ranking = np.full_like(scores, -np.inf)
+        ranking[admitted] = rank(
+            torch.from_numpy(scores[admitted]), torch.from_numpy(self._all[admitted])
+        ).numpy()
+        best = np.argsort(-ranking, kind="stable")[: SEGMENTS_A_BLOCK * wanted]
         picked = best[np.isfinite(scores[best])]
         if latest:
-            picked = np.union1d(picked, np.flatnonzero(np.isfinite(scores))[-latest:])
+            picked = np.union1d(picked, admitted[-latest:])
         return self.blocks_of(layer, picked), rows, size
 
     def segment_scores(self, layer: int, score: Score) -> tuple[npt.NDArray[np.float32], int, int]:

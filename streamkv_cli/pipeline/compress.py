@@ -9,7 +9,7 @@ from torch import Tensor
 from store import Codec, Geometry, LayerBlocks
 from streamkv_cli.errors import ModelError, VideoError
 from streamkv_cli.method.presets import Method
-from streamkv_cli.method.scoring import block_keys, block_scores
+from streamkv_cli.method.scoring import block_keys
 from streamkv_cli.method.segmenter import Segment, summary_features
 from streamkv_cli.method.selection import top_blocks
 from streamkv_cli.model.layout import Layout
@@ -26,7 +26,7 @@ class Compressed:
             last.
         summary: whether there is a summary block.
         seen: blocks before compression in all layers, without the summary block.
-        kept: blocks kept in all layers, without the summary block.
+        kept: blocks that go to the store in all layers, with the summary block.
         skips: of each block of the segment, the summary block last, its unused first slots.
     """
 
@@ -82,7 +82,8 @@ def compress_segment(
         packed = _encoded(codec, chosen, segment)
         window.add(layer, codec.decode(packed, geometry), [skips[row] for row in rows])
         layers.append(LayerBlocks(rows, packed.cpu(), keys[layer][rows].cpu()))
-    return Compressed(layers, summary, frames * len(kept), sum(map(len, kept)), skips)
+    stored = sum(len(layer.blocks) for layer in layers)
+    return Compressed(layers, summary, frames * len(kept), stored, skips)
 
 
 def _summary_heading(segment: Segment, model: VideoLLM) -> Sequence[int]:
@@ -111,7 +112,7 @@ def _kept(
 ) -> list[list[int]]:
     """Blocks kept in each layer: the best K_l by guidance score, in time order."""
     scores = [
-        block_scores(queries, layer_keys[:frames], method.similarity)
+        method.keep_scores(queries, layer_keys[:frames])
         for queries, layer_keys in zip(guidance, keys, strict=True)
     ]
     budgets = method.keep_budgets(scores)

@@ -40,14 +40,16 @@ def gather(retriever: Retriever, catalog: Catalog) -> list[Evidence]:
     shares: dict[tuple[int, int, int], float] = defaultdict(float)
     for layer in range(catalog.layers):
         summaries = retriever.summaries(layer)
+        chosen: dict[tuple[int, int, int], float] = defaultdict(float)
         for row, share in zip(*retriever.chosen(layer), strict=True):
+            place, number = int(summaries.video[row]), int(summaries.segment[row])
             if summaries.summary[row]:
-                continue  # stands for its whole segment; its frames speak for themselves
-            block = (
-                int(summaries.video[row]),
-                int(summaries.segment[row]),
-                int(summaries.block[row]),
-            )
+                blocks = _frames(catalog, place, number)
+            else:
+                blocks = [int(summaries.block[row])]
+            for index in blocks:
+                chosen[place, number, index] += share / len(blocks)
+        for block, share in chosen.items():
             votes[block] += 1
             shares[block] += share
     found = []
@@ -67,6 +69,13 @@ def gather(retriever: Retriever, catalog: Catalog) -> list[Evidence]:
             )
         )
     return sorted(_joined(found), key=lambda e: (-e.layers, -e.score, e.start))
+
+
+def _frames(catalog: Catalog, place: int, number: int) -> list[int]:
+    """What a summary block stands for: all admitted frames of its segment."""
+    segment = catalog.segment(place, number)
+    admitted = catalog.admitted_spans(place, segment)
+    return [index for index in range(len(segment.spans)) if admitted[index]]
 
 
 def _joined(found: list[Evidence]) -> list[Evidence]:

@@ -49,7 +49,7 @@ class Progress:
         resumed: segments that were there before this run.
         left_by: whose process ended while it wrote this video, in words.
         bytes: written by this run.
-        blocks_seen, blocks_kept: over all layers, without summary blocks.
+        blocks_seen, blocks_kept: over all layers; kept ones with summary blocks.
         seconds: wall time by stage: decode (waiting for frames), vision, language model, write
             (behind the others), and total.
     """
@@ -111,7 +111,7 @@ def ingest_video(
     codec = codec_of(record)
     with progress.timed("total"):
         prefix = model.encode_prefix(model.prompt(init_prompt, "?").before)
-        window = Window(prefix, method.window, layout)
+        window = Window(prefix, method.window, layout, method.window_blocks)
         if resume.number:
             window.restore(store, record.video_id, resume.number)
         rule = _cut_rule(method, resume)

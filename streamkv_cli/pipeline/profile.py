@@ -29,6 +29,9 @@ MODEL_FIELDS = (
 
 _NOTED_LATER = ("config", "template", "pictures")
 
+UNNAMED = {"window_blocks": None, "count_summary": False}
+"""Settings of the method that a profile names only where they differ from the published method."""
+
 _WORDS = {
     "weights": "model weights",
     "rope": "RoPE settings",
@@ -107,6 +110,11 @@ def ingest_profile(
         "exact": method.exact,
         "summary": method.summary,
         "window": method.window,
+        **{
+            name: value
+            for name, published in UNNAMED.items()
+            if (value := getattr(method, name)) != published
+        },
     }
 
 

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from store import BlockRef, LayerSummaries
 from streamkv_cli.method.presets import Method
-from streamkv_cli.method.scoring import block_scores
 from streamkv_cli.method.selection import mass, top_blocks
 from streamkv_cli.model.context import Context
 from streamkv_cli.model.layout import Layout, Place, furthest
@@ -52,6 +51,7 @@ class Retriever:
         if not catalog.coarse:
             self.stored = catalog.stored()
             self.bytes_stored = catalog.bytes_stored()
+        self._rows: list[list[int]] = [[] for _ in self._prefix]
         self.scores: list[Tensor] = [torch.empty(0)] * len(self._prefix)
         self.budgets = [method.blocks] * len(self._prefix)
 
@@ -83,8 +83,11 @@ class Retriever:
             self._summaries[layer] = self._find(layer, score)
         scores = score(self._summaries[layer].keys)
         self.scores[layer] = scores
-        rows = top_blocks(scores, self.budgets[layer], self._local)
         context, summaries = self._prefix[layer], self._summaries[layer]
+        places = torch.from_numpy((summaries.video << 32) | summaries.segment)
+        ranking = self._method.ranking(scores, places.to(scores.device))
+        rows = top_blocks(ranking, self.budgets[layer], self._local)
+        self._rows[layer] = rows
         skips = skips_by_row(summaries, self._catalog.segment, rows)
         self._read(layer, rows, context.keys)
         videos = summaries.video[rows]
@@ -106,21 +109,23 @@ class Retriever:
     def chosen(self, layer: int) -> tuple[list[int], list[float]]:
         """Rows a layer chose by score, and their share of its mass.
 
-        The forced recent blocks count only where the score would have taken them as well.
+        The forced recent blocks, and those beside chosen ones, count only where the score would
+        have taken them as well.
         """
         scores = self.scores[layer]
-        rows = top_blocks(scores, self.budgets[layer])
+        fetched = set(self._rows[layer])
+        rows = [row for row in top_blocks(scores, self.budgets[layer]) if row in fetched]
         share = mass(scores, self._method.zscore)
         return rows, share[rows].tolist()
 
     def _score(self, queries: Tensor, keys: Tensor) -> Tensor:
-        return block_scores(queries, keys.to(queries.device), self._method.similarity)
+        return self._method.fetch_scores(queries, keys.to(queries.device))
 
     def _find(self, layer: int, score: partial[Tensor]) -> LayerSummaries:
         if not self._catalog.coarse:
             return self._catalog.layer(layer)
         found, self.stored[layer], size = self._catalog.candidates(
-            layer, score, self._method.blocks, self._local
+            layer, score, self._method.blocks, self._local, self._method.ranking
         )
         self.bytes_stored += size
         return found

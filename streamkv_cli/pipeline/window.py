@@ -26,11 +26,19 @@ class Window:
         prefix: per layer, the init prompt.
         tokens: size of the window, without the init prompt.
         layout: of the video.
+        blocks: most blocks in the window; None: as many as have room in `tokens`.
     """
 
-    def __init__(self, prefix: Sequence["Context"], tokens: int, layout: "Layout") -> None:
+    def __init__(
+        self,
+        prefix: Sequence["Context"],
+        tokens: int,
+        layout: "Layout",
+        blocks: int | None = None,
+    ) -> None:
         self._prefix = list(prefix)
-        self._limit = tokens // layout.tokens
+        room = tokens // layout.tokens
+        self._limit = room if blocks is None else min(room, blocks)
         self._layout = layout
         self._blocks: list[Tensor | None] = [None] * len(self._prefix)
         self._skips: list[list[int]] = [[] for _ in self._prefix]

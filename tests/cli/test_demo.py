@@ -14,7 +14,7 @@ def test_the_demo_model_answers_the_demos_questions_rightly(streamkv: Streamkv) 
     result = streamkv("ingest", ROOT / "examples" / "demo.mp4", "--model", "demo", "--json")
     assert result.returncode == 0, result.stderr
     done = json.loads(result.stdout)
-    assert done["blocks_kept"] < done["blocks_seen"] / 4
+    assert done["blocks_kept"] < done["blocks_seen"] / 3
     assert len(QUESTIONS) == 5
     for question, answer in QUESTIONS.items():
         asked = streamkv("ask", question, *BLOCKS, "--json")
@@ -25,7 +25,9 @@ def test_the_readme_shows_what_the_demo_prints(streamkv: Streamkv) -> None:
     shown = sessions(ROOT / "README.md")
     ingested = [lines for command, lines in shown if command.startswith("streamkv ingest")]
     result = streamkv("ingest", ROOT / "examples" / "demo.mp4", "--model", "demo")
-    for printed, line in zip(result.stderr.splitlines()[:2], ingested[0][:2], strict=True):
+    # A slow machine also shows how far it has come.
+    told = [line for line in result.stderr.splitlines() if "x real time," not in line]
+    for printed, line in zip(told[:2], ingested[0][:2], strict=True):
         assert printed.split(" (")[0] == line.split(" (")[0]
     asked = [shlex.split(command)[2:] + lines for command, lines in shown if " ask " in command]
     assert len(asked) >= 3

@@ -51,7 +51,9 @@ def test_search(streamkv: Streamkv, film: str, store: Path) -> None:
     spans = [(hit["video"], hit["start"], hit["end"]) for hit in found]
     assert len(set(spans)) == len(spans) <= 10
     coarse = hits(streamkv, RING, "--exact-frames", "0")[0]  # normalised by summary blocks alone
-    assert coarse == found[0] | {"score": pytest.approx(found[0]["score"], abs=0.2)}
+    # The ring was shown twice, and is as well to be seen both times.
+    (same,) = (hit for hit in found[:2] if hit["segment"] == coarse["segment"])
+    assert coarse == same | {"score": pytest.approx(same["score"], abs=0.2)}
     assert hits(streamkv, RING, "-n", "1") == found[:1]
     table = streamkv("search", RING, "-n", "1").stdout.splitlines()
     assert table[0].split("\t") == ["video", "start", "end", "score"]

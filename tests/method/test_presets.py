@@ -20,11 +20,32 @@ def test_default_keeps_n_blocks_within_bounds(
     layers: int, frames: int, keep: float, seed: int
 ) -> None:
     budgets = preset("default", keep=keep).keep_budgets(random_scores(layers, frames, seed))
-    assert all(1 <= k <= frames for k in budgets)
-    wanted = int(layers * frames * keep)
-    # Every layer keeps one; beyond twice the mean no layer keeps any.
-    most = max(1, int(min(frames, 2 * frames * keep)))
-    assert sum(budgets) == min(max(wanted, layers), layers * most)
+    assert all(0 <= k <= frames for k in budgets)
+    # Every layer keeps its summary block; beyond twice the mean no layer keeps any.
+    wanted = max(0, int(layers * frames * keep) - layers)
+    most = max(1, int(min(frames, 2 * max(0.0, frames * keep - 1))))
+    assert sum(budgets) == min(wanted, layers * most)
+
+
+@given(st.integers(1, 30), st.integers(1, 64), st.floats(0.01, 0.99), st.integers(0, 99))
+def test_published_presets_keep_a_block_in_every_layer(
+    layers: int, frames: int, keep: float, seed: int
+) -> None:
+    for name in ("paper", "official"):
+        assert min(preset(name, keep=keep).keep_budgets(random_scores(layers, frames, seed))) >= 1
+
+
+def test_too_few_blocks_for_all_layers_go_where_one_covers_most() -> None:
+    peaked, flat = torch.tensor([9.0, 0, 0, 0, 0]), torch.tensor([0.1, 0, 0, 0, 0])
+    level = torch.zeros(5)
+    # 0.3 x 5 x 4 = 6 blocks, of which 4 are summary blocks.
+    budgets = preset("default", keep=0.3, zscore=False).keep_budgets([level, flat, peaked, level])
+    assert budgets == [0, 1, 1, 0]
+
+
+def test_an_asked_for_window_is_not_cut_short() -> None:
+    assert preset("default").window_blocks == 76
+    assert preset("default", window=20_000).window_blocks is None
 
 
 @given(st.integers(1, 30), st.integers(1, 300), st.integers(1, 80), st.integers(0, 99))

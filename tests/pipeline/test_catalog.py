@@ -216,6 +216,12 @@ def test_summary_blocks_pick_the_segments_that_are_looked_into(
         assert stored == len(Catalog(store, store.videos()).layer(1))
         found, _, _ = catalog.candidates(1, score, wanted=1, latest=2)
         assert set(found.segment.tolist()) == {0, 1, 3, 5, 6}
+        favourite = np.array([0, 1, 9, 0, 5, 4, 3], dtype=np.float32)
+        found, _, _ = catalog.candidates(1, score, wanted=1)
+        assert set(found.segment.tolist()) == {2, 4, 5, 6}
+        beside = preset("default").ranking
+        found, _, _ = catalog.candidates(1, score, wanted=1, rank=beside)
+        assert set(found.segment.tolist()) == {1, 2, 3, 4}
 
 
 def test_a_catalog_is_kept_until_a_video_has_grown(

@@ -1,0 +1,1 @@
+"""The benchmark of answers per byte: held-out films, real stores, real answers."""
