@@ -162,6 +162,8 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     try:
         measure(films, settings, results, given.model, given.each, work)
+    except KeyboardInterrupt:
+        sys.exit(f"interrupted; {given.results} keeps what was measured, the same command goes on")
     finally:
         if given.work is None:
             shutil.rmtree(work)
