@@ -130,7 +130,9 @@ def fits(film: Film, setting: Setting) -> bool:
         return False
     if setting.row == "full KV":
         return film.seconds <= 600
-    return setting.keep == (ABLATED if setting.row == "default" else 0.2) or setting.row == RECENT
+    if setting.row == RECENT:
+        return film.seconds <= 3600  # its window is the whole film
+    return setting.keep == (ABLATED if setting.row == "default" else 0.2)
 
 
 def main() -> None:
