@@ -96,7 +96,7 @@ def test_ask_refuses_another_model(
     ("flags", "field"),
     [
         (("--fps", "0.5"), "frames a second 0.25 there, 0.5 now"),
-        (("--keep", "0.5"), "kept fraction 0.2 there, 0.5 now"),
+        (("--keep", "0.5"), "kept fraction 0.3 there, 0.5 now"),
         (("--threshold", "0.9"), "threshold None there, 0.9 now"),
         (("--min-frames", "3"), "min frames 4 there, 3 now"),
         (("--max-frames", "7"), "max frames 6 there, 7 now"),
