@@ -110,11 +110,14 @@ class Retriever:
         """Rows a layer chose by score, and their share of its mass.
 
         The forced recent blocks, and those beside chosen ones, count only where the score would
-        have taken them as well.
+        have taken them as well; and where all there is was fetched, what is less alike to the
+        question than the layer's mean is no evidence.
         """
         scores = self.scores[layer]
         fetched = set(self._rows[layer])
         rows = [row for row in top_blocks(scores, self.budgets[layer]) if row in fetched]
+        if len(rows) == len(scores) > 1:
+            rows = torch.nonzero(scores >= scores.mean()).flatten().tolist()
         share = mass(scores, self._method.zscore)
         return rows, share[rows].tolist()
 
