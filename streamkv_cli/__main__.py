@@ -11,7 +11,7 @@ def _end(_number: int, _frame: FrameType | None) -> None:
     os._exit(130)
 
 
-for _sign in (signal.SIGINT, signal.SIGTERM):
+for _sign in (signal.SIGTERM, signal.SIGINT):
     signal.signal(_sign, _end)
 
 from streamkv_cli.app import main  # noqa: E402 - it takes a while to load

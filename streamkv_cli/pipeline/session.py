@@ -366,8 +366,8 @@ def _refuse_other_settings(record: VideoRecord, profile: Mapping[str, Any]) -> N
     if difference := first_difference(record.profile, profile):
         raise StoreRefused(
             f"{record.name} is in the store with other settings: {difference}",
-            f"give the stored setting, remove the video (streamkv rm {record.video_id[:8]}), "
-            "or use another --store",
+            "go on with the stored ones (--as-stored), remove the video "
+            f"(streamkv rm {record.video_id[:8]}), or use another --store",
         )
 
 

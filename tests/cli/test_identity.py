@@ -119,7 +119,7 @@ def test_ingest_goes_on_with_the_same_settings_only(
     )
     assert refused.returncode == 4, refused.stderr
     assert f"in the store with other settings: {field}" in refused.stderr
-    assert re.search(r"give the stored setting.*streamkv rm \w{8}", refused.stderr)
+    assert re.search(r"go on with the stored ones.*streamkv rm \w{8}", refused.stderr)
 
 
 def test_ingest_sees_other_pictures(

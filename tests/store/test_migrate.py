@@ -184,7 +184,10 @@ def test_commands_on_an_old_store(old: Path, streamkv: Streamkv) -> None:
     assert "would bring the store from format 1 to 2: 2 videos, 10 segments" in dry.stderr
     assert streamkv("migrate", "--store", old).returncode == 0
     assert streamkv(*question, "--video", "world.mp4").stdout == before.stdout
-    went_on = streamkv(*ingest)
+    other = streamkv(*ingest)  # today's defaults are not those it was begun with
+    assert other.returncode == 4
+    assert "--as-stored" in other.stderr
+    went_on = streamkv("ingest", video, "--as-stored", "--model", model, "--store", old)
     assert went_on.returncode == 0, went_on.stderr
     assert "going on after 3 segments" in went_on.stderr
     assert streamkv(*question, "--video", "scenes.mp4").returncode == 0
