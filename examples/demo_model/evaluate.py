@@ -8,7 +8,7 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -25,18 +25,7 @@ from .tower import frame_tokens
 from .world import Scene, Split, World
 
 FRAMES = 64
-KINDS: tuple[Kind, ...] = (
-    "colour",
-    "shape",
-    "place",
-    "number",
-    "exists",
-    "order",
-    "motion",
-    "counting",
-    "none",
-    "off-world",
-)
+KINDS: tuple[Kind, ...] = tuple(kind for kind in get_args(Kind) if kind != "guide")
 
 
 def seen(world: World, frames: int, fps: float) -> tuple[list[Scene], list[tuple[Scene, float]]]:
