@@ -51,6 +51,7 @@ class Index:
         if not create:
             check_index(folder)
         self._stopped = ""
+        self._dbs: dict[str, Any] = {}
         with _lmdb_errors(folder):
             self._env = self._open(write, create)
             try:
@@ -59,9 +60,10 @@ class Index:
                 self._env.close()
                 raise
             try:
-                self._dbs = {
-                    name: self._env.open_db(name.encode(), create=create) for name in DATABASES
-                }
+                if create or not write:
+                    self._dbs = {
+                        name: self._env.open_db(name.encode(), create=create) for name in DATABASES
+                    }
                 if not self.unlocked:
                     self._env.reader_check()
                 self._sign_or_check(create)
@@ -92,7 +94,7 @@ class Index:
         with self._lock, _lmdb_errors(self.folder):
             txn = self._begin(write=False)
             try:
-                yield Snapshot(txn, self._dbs, self._watch)
+                yield Snapshot(txn, self._databases(txn), self._watch)
             finally:
                 self._watch.mend()
                 txn.abort()
@@ -123,24 +125,37 @@ class Index:
     def _write(self, puts: Sequence[Put], deletes: Sequence[Delete]) -> None:
         txn = self._begin(write=True)
         try:
+            databases = self._databases(txn)
             for name, key in deletes:
-                txn.delete(key, db=self._dbs[name])
+                txn.delete(key, db=databases[name])
             for name, key, value in puts:
-                txn.put(key, value, db=self._dbs[name])
-            self._lengthen(txn, puts, len(deletes))
+                txn.put(key, value, db=databases[name])
+            self._lengthen(txn, [txn.stat(db) for db in databases.values()], puts, len(deletes))
             txn.commit()
+            self._dbs = databases
             note_commit(self.folder, self._env.info()["last_txnid"])
         finally:
             txn.abort()  # does nothing after a commit
 
-    def _lengthen(self, txn: Any, puts: Sequence[Put], deletes: int) -> None:
+    def _databases(self, txn: Any) -> dict[str, Any]:
+        """The named databases: for this transaction only, until one that writes has opened them.
+
+        A writer that opened them as it starts would wait for the transaction of another, without
+        an end where that one is stopped (Ctrl-Z), and could not say who has the video.
+        """
+        return self._dbs or {
+            name: self._env.open_db(name.encode(), txn=txn, create=False) for name in DATABASES
+        }
+
+    def _lengthen(
+        self, txn: Any, stats: Sequence[dict[str, int]], puts: Sequence[Put], deletes: int
+    ) -> None:
         """Make the file long enough (sparse) for every page this transaction may add.
 
         LMDB does not always write the last pages it counts, so the file may end before the
         count. Never letting that happen makes "too short" mean "truncated", and nothing else.
         """
         page = self._env.stat()["psize"]
-        stats = [txn.stat(db) for db in self._dbs.values()]
         nodes = sum(s["branch_pages"] + s["leaf_pages"] for s in stats)
         overflow = sum(s["overflow_pages"] for s in stats)
         values = sum(len(value) // page + 2 for _, _, value in puts)

@@ -196,17 +196,20 @@ def test_two_ingests_of_one_video(
     words = ["ingest", str(demo_video), "-m", str(tiny), "--fps", "4", "--threshold", "1"]
     words += ["--min-frames", "2"]
     with subprocess.Popen([sys.executable, "-m", "streamkv_cli", *words, "-q"]) as first:
-        while not list(store.glob("videos/*/*.safetensors")):
-            assert first.poll() is None
-            time.sleep(0.02)
-        os.kill(first.pid, signal.SIGSTOP)
-        line = one_line_error(streamkv(*words), 4)
-        assert re.search(
-            rf"scenes.mp4 is being written by process {first.pid} \(streamkv_cli ingest .*\), "
-            rf"since .* ago; wait until it ends",
-            line,
-        )
-        first.kill()
+        try:
+            while not list(store.glob("videos/*/*.safetensors")):
+                assert first.poll() is None
+                time.sleep(0.02)
+            os.kill(first.pid, signal.SIGSTOP)  # likely as it commits: LMDB's writer lock is held
+            refused = process(*words)
+        finally:
+            first.kill()  # or leaving the block would wait for it, and no time limit reaches there
+    line = one_line_error(refused, 4)
+    assert re.search(
+        rf"scenes.mp4 is being written by process {first.pid} \(streamkv_cli ingest .*\), "
+        rf"since .* ago; wait until it ends",
+        line,
+    )
     result = streamkv(*words)
     assert result.returncode == 0, result.stderr
     assert f"scenes.mp4: took over from process {first.pid} (streamkv_cli ingest " in result.stderr
