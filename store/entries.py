@@ -10,10 +10,8 @@ import json
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 import xxhash
 
 from store.codec import codec_of
@@ -30,12 +28,17 @@ from store.records import (
 from store.segment_file import SegmentHead
 from store.state import VideoState, state_from_json, state_to_json
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
 FORMAT_KEY = b"format"  # in `meta`; its value is the number in decimal digits
 SUMMARY_MAGIC = b"SKS1"
 # magic, key dtype, summary row?, KV heads, head size, rows, bytes of a block, offset of row 0
 SUMMARY_HEADER = struct.Struct("<4sBBHIIQQ")
 KEY_DTYPES = {"float16": 1, "float32": 2}
-_NUMPY_DTYPES: dict[int, np.dtype[Any]] = {1: np.dtype("<f2"), 2: np.dtype("<f4")}
+_NUMPY_DTYPES = {1: "<f2", 2: "<f4"}
+_KEY_BYTES = {1: 2, 2: 4}
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,8 @@ def read_segment(key: bytes, value: bytes) -> SegmentRecord:
 
 def summary_values(head: SegmentHead) -> Iterator[tuple[bytes, bytes]]:
     """The (key, value) in `summaries` of each layer of one segment."""
+    import numpy as np
+
     geometry = head.video.geometry
     for layer, table in enumerate(head.tables):
         key = summary_key(layer, head.video.video_id, head.segment.number)
@@ -137,6 +142,8 @@ def summary_values(head: SegmentHead) -> Iterator[tuple[bytes, bytes]]:
 
 def read_summary(key: bytes, value: bytes) -> SummaryEntry:
     """One layer of one segment out of an entry of `summaries`; ValueError where damaged."""
+    import numpy as np
+
     body, (kind, summary, heads, size, rows, block_bytes, offset) = _summary_body(key, value)
     dtype = _NUMPY_DTYPES[kind]
     at = SUMMARY_HEADER.size
@@ -159,7 +166,7 @@ def read_last_key(key: bytes, value: bytes, row_bytes: int) -> tuple[int, int, m
         ValueError: damaged, or its keys are not of this size.
     """
     body, (kind, summary, heads, size, rows, block_bytes, _) = _summary_body(key, value)
-    if heads * size * _NUMPY_DTYPES[kind].itemsize != row_bytes:
+    if heads * size * _KEY_BYTES[kind] != row_bytes:
         raise ValueError("not of the video's geometry")
     return rows, block_bytes, body[len(body) - row_bytes :] if summary and rows else None
 
@@ -171,12 +178,11 @@ def _summary_body(key: bytes, value: bytes) -> tuple[memoryview, tuple[int, ...]
         raise ValueError("too short")
     magic, *header = SUMMARY_HEADER.unpack_from(body)
     kind, _, heads, size, rows, block_bytes, offset = header
-    dtype = _NUMPY_DTYPES.get(kind)
-    if magic != SUMMARY_MAGIC or dtype is None:
+    if magic != SUMMARY_MAGIC or kind not in _KEY_BYTES:
         raise ValueError("not a summary entry")
     if offset + rows * block_bytes >= 1 << 63:
         raise ValueError("its blocks lie beyond any file")
-    if len(body) != SUMMARY_HEADER.size + rows * (8 + 4 + heads * size * dtype.itemsize):
+    if len(body) != SUMMARY_HEADER.size + rows * (8 + 4 + heads * size * _KEY_BYTES[kind]):
         raise ValueError("its arrays do not fill it")
     return body, tuple(header)
 

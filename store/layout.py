@@ -11,9 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from store.codec import codec_of
 from store.geometry import DTYPE_BYTES, Geometry
@@ -24,6 +22,10 @@ from store.records import (
     segment_to_json,
     video_to_json,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 FORMAT = 2
 READABLE = (1, 2)
@@ -119,6 +121,8 @@ def plan(text: str, video: VideoRecord, segment: SegmentRecord) -> Layout:
 
 def pack_head(layout: Layout, tables: Sequence[LayerTable]) -> bytearray:
     """The head's bytes, the checksum still zero."""
+    import numpy as np
+
     head = bytearray(layout.kv[0])
     head[: len(layout.header)] = layout.header
     for layer, table in enumerate(tables):
@@ -136,6 +140,8 @@ def unpack_head(
     layout: Layout, head: bytearray, geometry: Geometry, rows: Sequence[int]
 ) -> list[LayerTable]:
     """The tables out of a head's bytes, as views of them."""
+    import numpy as np
+
     shape = (geometry.kv_heads, geometry.head_dim)
     per_row = shape[0] * shape[1]
     dtype = "<f4" if geometry.key_dtype() == "float32" else "<f2"

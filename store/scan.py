@@ -10,9 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from store.entries import read_last_key, read_summary, summary_prefix
 from store.index import Snapshot
 from store.records import VideoRecord
@@ -20,6 +17,8 @@ from store.state import VideoState
 from store.summaries import damaged_entry, missing_entries
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import torch
 
 
@@ -55,6 +54,7 @@ def scan_layer(
     Raises:
         StoreDamaged: an entry is missing or not as written.
     """
+    import numpy as np
     import torch
 
     if not videos:
@@ -94,6 +94,8 @@ def scan_layer(
 
 
 def _mean(keys: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    import numpy as np
+
     if not len(keys):
         return np.zeros(keys.shape[1:], keys.dtype)
     mean: npt.NDArray[np.floating] = keys.astype(np.float32).mean(axis=0)

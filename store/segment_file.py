@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 import xxhash
 
 from store import layout
@@ -33,6 +31,8 @@ from store.records import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import torch
 
 SUFFIX = ".safetensors"
@@ -139,6 +139,8 @@ def _write_blocks(
     tables: Sequence[tuple[npt.NDArray[np.int32], npt.NDArray[np.floating]]],
 ) -> list[LayerTable]:
     """Write the blocks layer by layer, so that only one layer is in host memory at a time."""
+    import numpy as np
+
     full = []
     for offset, tensor, (blocks, keys) in zip(plan.kv, packed, tables, strict=True):
         rows: Any = tensor.detach().to("cpu").contiguous().numpy()

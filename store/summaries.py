@@ -9,9 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from store.codec import codec_of
 from store.entries import SummaryEntry, read_summary, summary_key, summary_prefix
 from store.errors import StoreDamaged
@@ -22,6 +19,8 @@ from store.records import VideoRecord
 from store.state import VideoState
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import torch
 
 
@@ -171,6 +170,7 @@ def _joined(
     videos: Sequence[tuple[VideoRecord, VideoState]],
     found: Sequence[tuple[int, int, SummaryEntry]],
 ) -> LayerSummaries:
+    import numpy as np
     import torch
 
     rows = np.array([len(entry.table.blocks) for _, _, entry in found], dtype=np.int64)
@@ -213,6 +213,8 @@ def _keys(
     found: Sequence[tuple[int, int, SummaryEntry]], total: int, geometry: Geometry | None
 ) -> npt.NDArray[Any]:
     """All block keys in one new array, each copied once out of the index's pages."""
+    import numpy as np
+
     if geometry is None:
         return np.empty((0, 0, 0), dtype=np.float16)
     shape = (total, geometry.kv_heads, geometry.head_dim)
@@ -223,4 +225,6 @@ def _keys(
 
 
 def _join(arrays: Sequence[npt.NDArray[Any]], dtype: Any) -> npt.NDArray[Any]:
+    import numpy as np
+
     return np.concatenate(arrays, dtype=dtype) if arrays else np.empty(0, dtype=dtype)

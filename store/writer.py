@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from store import entries
 from store.attachments import describe
 from store.codec import codec_of
@@ -31,6 +28,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    import numpy as np
+    import numpy.typing as npt
     import torch
 
 
@@ -229,6 +228,7 @@ def _table(
     Raises:
         ValueError: naming the layer and what does not fit.
     """
+    import numpy as np
     import torch
 
     n, g, d = len(given.blocks), geometry.kv_heads, geometry.head_dim

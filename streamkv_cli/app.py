@@ -1,69 +1,107 @@
-"""The Typer app: registers commands and imports nothing heavy, so that `--help` is immediate."""
+"""The Typer app. Each command is imported and built when it is first looked at.
 
+A command's module has its name, a function of that name, and an EXAMPLE for its help.
+"""
+
+import importlib
 import io
 import os
 import sys
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Iterator, MutableMapping
+from typing import Annotated, Any
 
 import typer
 
 from streamkv_cli import __version__
-from streamkv_cli.commands import (
-    ask,
-    check,
-    config,
-    doctor,
-    ingest,
-    ls,
-    migrate,
-    models,
-    prune,
-    repair,
-    rm,
-    search,
-    show,
-    stats,
-    tag,
-)
 from streamkv_cli.commands.guard import exit_on_sigterm, guarded
 from streamkv_cli.errors import EXIT_INTERRUPTED
 from streamkv_cli.parsing import Command, Group
 
+COMMANDS = (
+    "ingest",
+    "ask",
+    "search",
+    "models",
+    "ls",
+    "show",
+    "stats",
+    "tag",
+    "rm",
+    "check",
+    "prune",
+    "repair",
+    "config",
+    "doctor",
+    "migrate",
+)
+
+
+def example(name: str) -> str:
+    """The example at the end of a command's help."""
+    text: str = _module(name).EXAMPLE
+    return text
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"streamkv_cli.commands.{name}")
+
+
+class _Commands(MutableMapping[str, Any]):
+    """The commands, built one by one: `ls` waits for no other command's options."""
+
+    def __init__(self) -> None:
+        self._built: dict[str, Any] = dict.fromkeys(COMMANDS)
+
+    def __getitem__(self, name: str) -> Any:
+        if self._built[name] is None:
+            self._built[name] = _build(name)
+        return self._built[name]
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        self._built[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._built[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._built)
+
+    def __len__(self) -> int:
+        return len(self._built)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._built
+
+
+def _build(name: str) -> Any:
+    one = typer.Typer(
+        add_completion=False,
+        rich_markup_mode="rich",
+        context_settings={
+            "help_option_names": ["-h", "--help"],
+            # It is given another command's flags.
+            "ignore_unknown_options": name == "config",
+        },
+    )
+    one.command(name, cls=Command, epilog=example(name))(getattr(_module(name), name))
+    return typer.main.get_command(one)
+
+
+class _Streamkv(Group):
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = _Commands()
+
+
 app = typer.Typer(
     name="streamkv",
-    cls=Group,
+    cls=_Streamkv,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Ingest a long video through a Video-LLM once; ask it any time later.",
     epilog='Example: streamkv ingest talk.mp4 --model demo && streamkv ask "what is shown?"',
 )
-COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
-    "ingest": (ingest.ingest, ingest.EXAMPLE),
-    "ask": (ask.ask, ask.EXAMPLE),
-    "search": (search.search, search.EXAMPLE),
-    "models": (models.models, models.EXAMPLE),
-    "ls": (ls.ls, ls.EXAMPLE),
-    "show": (show.show, show.EXAMPLE),
-    "stats": (stats.stats, stats.EXAMPLE),
-    "tag": (tag.tag, tag.EXAMPLE),
-    "rm": (rm.rm, rm.EXAMPLE),
-    "check": (check.check, check.EXAMPLE),
-    "prune": (prune.prune, prune.EXAMPLE),
-    "repair": (repair.repair, repair.EXAMPLE),
-    "config": (config.config, config.EXAMPLE),
-    "doctor": (doctor.doctor, doctor.EXAMPLE),
-    "migrate": (migrate.migrate, migrate.EXAMPLE),
-}
-for _name, (_command, _example) in COMMANDS.items():
-    app.command(
-        _name,
-        cls=Command,
-        epilog=_example,
-        # It is given another command's flags.
-        context_settings={"ignore_unknown_options": True} if _name == "config" else None,
-    )(_command)
 
 
 def _print_version(wanted: bool) -> None:

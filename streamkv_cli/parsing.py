@@ -53,9 +53,9 @@ class Command(TyperCommand):
         words = takewhile(lambda word: word != "--", args)
         lenient = extra.get("resilient_parsing") or any(w in ("-h", "--help") for w in words)
         commands = parent.command.commands if parent is not None else {}
-        known = {name: list(options_of(command)) for name, command in commands.items()}
         try:
-            extra.setdefault("default_map", settings.defaults(known).get(self.name or ""))
+            found = settings.defaults(lambda: known_options(commands))
+            extra.setdefault("default_map", found.get(self.name or ""))
         except UsageError:
             if not lenient and self.name not in TELLS_OF_SETTINGS:
                 raise
@@ -101,6 +101,11 @@ def options_of(command: Any) -> Mapping[str, TyperOption]:
         for param in command.params
         if isinstance(param, TyperOption) and param.name is not None
     }
+
+
+def known_options(commands: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The options of each command by name."""
+    return {name: list(options_of(command)) for name, command in commands.items()}
 
 
 def _usage_error(error: Any) -> str:

@@ -10,7 +10,7 @@ every command, a table named after a command for that one:
 
 import os
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -31,17 +31,20 @@ def default_store() -> Path:
     return user_data_path("streamkv") / "store"
 
 
-def defaults(commands: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Any]]:
+def defaults(known: Callable[[], Mapping[str, Sequence[str]]]) -> dict[str, dict[str, Any]]:
     """Values of the config file, per command, named like the flags (kv-dtype or kv_dtype).
 
     Args:
-        commands: the options of each command.
+        known: gives the options of each command; not called where there is nothing to compare.
 
     Raises:
         UsageError: the file is not valid TOML, or sets what does not exist.
     """
     path = config_file()
     content = read_config(path)
+    if not content:
+        return {}
+    commands = known()
     shared = {key: value for key, value in content.items() if not isinstance(value, dict)}
     tables = {key: value for key, value in content.items() if isinstance(value, dict)}
     every = sorted({option for options in commands.values() for option in options})

@@ -10,7 +10,7 @@ from streamkv_cli.commands.guard import guarded
 from streamkv_cli.commands.options import JsonOption, QuietOption
 from streamkv_cli.console import Console
 from streamkv_cli.errors import UsageError
-from streamkv_cli.parsing import EACH_TIME, options_of
+from streamkv_cli.parsing import EACH_TIME, known_options, options_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ def config(
         raise UsageError(f"no such command {name}", f"commands: {', '.join(commands)}")
     path = settings.config_file()
     # A broken file is an error here as well, but one that comes with its name.
-    settings.defaults({name: list(options_of(command)) for name, command in commands.items()})
+    settings.defaults(lambda: known_options(commands))
     console.record("config", path=str(path), exists=path.exists())
     rows: dict[tuple[str, str, str], list[str]] = {}
     for each in [name] if name else commands:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -23,7 +23,7 @@ from streamkv_cli.commands.options import (
 )
 from streamkv_cli.console import Console, bytes_text, count
 from streamkv_cli.errors import EXIT_DISK, StreamKVError, UsageError
-from streamkv_cli.parsing import options_of
+from streamkv_cli.parsing import known_options
 
 EXAMPLE = "Example: streamkv doctor --model demo"
 
@@ -70,10 +70,9 @@ def doctor(
     """
     console = Console(json_lines=json, quiet=quiet)
     commands = context.parent.command.commands  # type: ignore[union-attr]
-    options = {name: list(options_of(command)) for name, command in commands.items()}
     checks: dict[str, Callable[[], Iterator[Finding]]] = {
         "versions": _versions,
-        "config": lambda: _config(options),
+        "config": lambda: _config(commands),
         "device": lambda: _device(device, dtype),
         "decord": lambda: _decoder("decord"),
         "pyav": lambda: _decoder("pyav"),
@@ -126,12 +125,12 @@ def _versions() -> Iterator[Finding]:
         yield Finding("ok", ", ".join(found))
 
 
-def _config(options: Mapping[str, list[str]]) -> Iterator[Finding]:
+def _config(commands: Mapping[str, Any]) -> Iterator[Finding]:
     path = settings.config_file()
     if not path.exists():
         yield Finding("ok", f"no config file ({path})")
         return
-    settings.defaults(options)
+    settings.defaults(lambda: known_options(commands))
     yield Finding("ok", str(path))
 
 
