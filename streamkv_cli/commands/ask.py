@@ -1,13 +1,13 @@
 """`streamkv ask`: answer questions from what the store holds."""
 
+import io
 import sys
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from streamkv_cli.commands.asking import Session
-from streamkv_cli.commands.bounding import AtOption, FromOption, ToOption, bounds_of
+from streamkv_cli.commands.backend import ask_somewhere
+from streamkv_cli.commands.bounding import AtOption, FromOption, ToOption
 from streamkv_cli.commands.guard import guarded
 from streamkv_cli.commands.options import (
     DeviceOption,
@@ -22,19 +22,8 @@ from streamkv_cli.commands.options import (
     VerboseOption,
     VideoOption,
 )
-from streamkv_cli.commands.questions import Question, parse_question, read_questions
-from streamkv_cli.commands.reader import Reader
-from streamkv_cli.commands.select import select_videos
+from streamkv_cli.commands.requests import AskRequest
 from streamkv_cli.console import Console
-from streamkv_cli.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from store import VideoRecord, VideoState
-    from streamkv_cli.method.presets import Method
-
-    Video = tuple[VideoRecord, VideoState]
 
 EXAMPLE = 'Example: streamkv ask "what happens after the red car leaves?" --video talk.mp4'
 
@@ -133,64 +122,30 @@ def ask(
     as it comes, its evidence to stderr.
     """
     console = Console(json_lines=json, quiet=quiet, verbose=verbose)
-    if temperature == 0 and (top_p is not None or top_k is not None):
-        raise UsageError("--top-p and --top-k need sampling", "give a --temperature above 0")
-    if null and question != "-":
-        raise UsageError("-0 is for questions on standard input", "ask -")
-    asked = Question(question, at=at, start=from_, end=to)
-    bounds_of(at, from_, to)
-    from store import Store
-
-    with Store.open(store) as opened:
-        if opened.unlocked:
-            console.detail(opened.unlocked)
-
-        def choose(names: "Sequence[str] | None") -> "list[Video]":
-            return select_videos(opened, names, tags=tag, since=since, until=until)
-
-        reader = Reader(console, choose(video), model, revision, device)
-        method = _method(reader.first, preset, blocks, local)
-        from streamkv_cli.pipeline.answer import Asker, Sampling
-        from streamkv_cli.pipeline.catalog import EXACT_FRAMES, Shelf
-
-        session = Session(
-            console,
-            Asker(reader.load(), method, Sampling(max_new_tokens, temperature, top_p, top_k, seed)),
-            Shelf(opened, EXACT_FRAMES if exact_frames is None else exact_frames),
-            lambda question: reader.readable(choose(question.videos or video)),
-            each=each,
-        )
-        if question == "-":
-            for raw in read_questions(sys.stdin.buffer, null):
-                session.attempt(lambda raw=raw: _with_defaults(parse_question(raw), asked))  # type: ignore[misc]
-            session.finish()
-        elif each:
-            session.attempt(lambda: asked)
-            session.finish()
-        else:
-            session.ask(asked)
-
-
-def _with_defaults(question: Question, asked: Question) -> Question:
-    """A question from stdin; what it leaves open is as on the command line."""
-    return replace(
-        question,
-        at=asked.at if question.at is None else question.at,
-        start=asked.start if question.start is None else question.start,
-        end=asked.end if question.end is None else question.end,
+    request = AskRequest(
+        store=str(store),
+        question=question,
+        video=video,
+        tag=tag,
+        since=since,
+        until=until,
+        each=each,
+        at=at,
+        from_=from_,
+        to=to,
+        null=null,
+        blocks=blocks,
+        local=local,
+        exact_frames=exact_frames,
+        preset=preset,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        seed=seed,
+        model=model,
+        revision=revision,
+        device=device,
     )
-
-
-def _method(
-    record: "VideoRecord", preset: str | None, blocks: int | None, local: int | None
-) -> "Method":
-    from streamkv_cli.method import presets
-
-    name = preset or str(record.notes.get("preset", "default"))
-    method = presets.preset(name, blocks=blocks, local=local)
-    if method.local > method.blocks:
-        if local is not None:
-            raise UsageError(f"--local {local} is more than --blocks {method.blocks}")
-        # The preset's recent blocks must not push out everything a smaller budget looks for.
-        method = presets.preset(name, blocks=blocks, local=method.blocks // 8)
-    return method
+    request.check()
+    ask_somewhere(request, console, sys.stdin.buffer if question == "-" else io.BytesIO())

@@ -30,6 +30,7 @@ class Session:
         shelf: what may be drawn from.
         videos: the videos a question is about.
         each: every video by itself.
+        turn: does a piece of work when it is this session's turn.
     """
 
     def __init__(
@@ -40,12 +41,14 @@ class Session:
         videos: "Callable[[Question], list[Video]]",
         *,
         each: bool,
+        turn: "Callable[[Callable[[], Any]], Any]",
     ) -> None:
         self._console = console
         self._asker = asker
         self._shelf = shelf
         self._videos = videos
         self._each = each
+        self._turn = turn
         self._warned = False
         self._asked = self._failed = 0
 
@@ -72,10 +75,10 @@ class Session:
     def ask(self, question: Question) -> None:
         """Ask the only question; its error is the command's."""
         for videos in self._runs(question):
-            self._ask(question, videos)
+            self._turn(lambda videos=videos: self._ask(question, videos))  # type: ignore[misc]
 
     def _runs(self, question: Question) -> "Iterator[list[Video]]":
-        videos = self._videos(question)
+        videos = self._turn(lambda: self._videos(question))
         if self._each:
             yield from ([video] for video in videos)
         else:
@@ -84,7 +87,7 @@ class Session:
     def _attempt(self, question: Question, videos: "list[Video]") -> None:
         self._asked += 1
         try:
-            self._ask(question, videos)
+            self._turn(lambda: self._ask(question, videos))
         except Exception as error:
             self._complain(question, error, videos)
 

@@ -42,22 +42,28 @@ ToOption = Annotated[
 ]
 
 
-def bounds_of(at: object, start: object, end: object) -> "Bounds":
-    """The bounds that flags, or the fields of a question, ask for.
+Moments = tuple[float | None, float | None, float | None]
+"""At, start and end in seconds; None where there is no such bound."""
+
+
+def moments(at: object, start: object, end: object) -> Moments:
+    """The seconds that flags, or the fields of a question, name.
 
     Raises:
         UsageError: one is no time, or they leave nothing between them.
     """
+    first = None if start is None else seconds(start, "--from")
+    last = None if end is None else seconds(end, "--to")
+    now = None if at is None else seconds(at, "--at")
+    for name, stop in (("--to", last), ("--at", now)):
+        if first is not None and stop is not None and stop <= first:
+            raise UsageError(f"{name} {stop:g} s is not after --from {first:g} s", "swap them")
+    return now, first, last
+
+
+def bounds_of(at: object, start: object, end: object) -> "Bounds":
+    """The bounds that flags, or the fields of a question, ask for; as `moments`."""
     from streamkv_cli.pipeline.bounds import Bounds
 
-    found = Bounds(
-        start=None if start is None else seconds(start, "--from"),
-        end=None if end is None else seconds(end, "--to"),
-        at=None if at is None else seconds(at, "--at"),
-    )
-    for name, stop in (("--to", found.end), ("--at", found.at)):
-        if found.start is not None and stop is not None and stop <= found.start:
-            raise UsageError(
-                f"{name} {stop:g} s is not after --from {found.start:g} s", "swap them"
-            )
-    return found
+    now, first, last = moments(at, start, end)
+    return Bounds(start=first, end=last, at=now)

@@ -46,8 +46,10 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             # Whoever read our output has seen enough, as `| head -1` does.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(128 + signal.SIGPIPE) from None
+        except typer.Exit:
+            raise
         except Exception as error:
-            found = _foreseen(error)
+            found = foreseen(error)
             if found is None:
                 raise
             _debug()
@@ -64,11 +66,13 @@ def exit_code(error: Exception) -> int:
     return _STORE_EXITS[getattr(error, "kind", "damaged")]
 
 
-def _foreseen(error: Exception) -> tuple[str, int] | None:
+def foreseen(error: Exception) -> tuple[str, int] | None:
     """One line and the exit code of an error that a user can meet; None for a mistake of ours."""
+    if isinstance(error, StreamKVError):
+        return str(error), error.exit_code
     from store import StoreError  # here, because most commands that end well never need it
 
-    if isinstance(error, StreamKVError | StoreError):
+    if isinstance(error, StoreError):
         return str(error), exit_code(error)
     if isinstance(error, OSError):
         where = f": {error.filename}" if error.filename else ""

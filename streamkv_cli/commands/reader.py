@@ -8,6 +8,7 @@ from streamkv_cli.errors import ModelError, NothingFoundError
 
 if TYPE_CHECKING:
     from store import VideoRecord, VideoState
+    from streamkv_cli.commands.desk import Desk
     from streamkv_cli.model.checkpoint import Checkpoint
     from streamkv_cli.model.video_llm import VideoLLM
 
@@ -28,6 +29,7 @@ class Reader:
         chosen: the videos that the command line chose.
         model, revision: the user's choice; None leaves it to the videos.
         device: where to run it.
+        desk: finds it and loads it.
 
     Raises:
         NothingFoundError: no chosen video has anything stored yet.
@@ -42,13 +44,15 @@ class Reader:
         model: str | None,
         revision: str | None,
         device: str,
+        desk: "Desk",
     ) -> None:
         self._console = console
         self._device = device
+        self._desk = desk
         self._selective = model is not None
         videos = begun(chosen)
         _tell_partial(console, videos)
-        self.checkpoint = _checkpoint(videos[0][0], model, revision)
+        self.checkpoint = _checkpoint(desk, videos[0][0], model, revision)
         self._left_out: set[str] = set()
         self._profiles: dict[tuple[Any, ...], dict[str, Any]] = {}
         self.first = self._first(videos)
@@ -95,9 +99,7 @@ class Reader:
             placement = choose_placement(self._device, stored["dtype"], stored.get("weights_in"))
             self._console.detail(f"device: {placement.reason} when it was ingested")
             with self._console.waiting(f"loading {self.checkpoint.source}"):
-                from streamkv_cli.model.loading import load_model
-
-                self._loaded = load_model(self.checkpoint, placement)
+                self._loaded = self._desk.load(self.checkpoint, placement)
         return self._loaded
 
     def _first(self, videos: Sequence["Video"]) -> "VideoRecord":
@@ -176,13 +178,13 @@ def _names(names: Sequence[str]) -> str:
     return f"{len(names)} videos ({', '.join(names[:_NAMED])}, ...) are"
 
 
-def _checkpoint(record: "VideoRecord", model: str | None, revision: str | None) -> "Checkpoint":
+def _checkpoint(
+    desk: "Desk", record: "VideoRecord", model: str | None, revision: str | None
+) -> "Checkpoint":
     """The model a video was ingested with, wherever it lies now, or the user's choice."""
-    from streamkv_cli.model.checkpoint import find_checkpoint
-
     notes = record.notes
     try:
-        return find_checkpoint(model or notes["model"], revision or notes["revision"] or None)
+        return desk.find(model or notes["model"], revision or notes["revision"] or None)
     except ModelError as error:
         if model:
             raise

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from streamkv_cli.commands.bounding import AtOption, FromOption, ToOption, bounds_of
+from streamkv_cli.commands.backend import search_somewhere
+from streamkv_cli.commands.bounding import AtOption, FromOption, ToOption
 from streamkv_cli.commands.guard import guarded
 from streamkv_cli.commands.options import (
     DeviceOption,
@@ -18,10 +19,8 @@ from streamkv_cli.commands.options import (
     VerboseOption,
     VideoOption,
 )
-from streamkv_cli.commands.reader import Reader
-from streamkv_cli.commands.select import select_videos
-from streamkv_cli.console import Console, span_text
-from streamkv_cli.errors import NothingFoundError
+from streamkv_cli.commands.requests import SearchRequest
+from streamkv_cli.console import Console
 
 EXAMPLE = 'Example: streamkv search "a person opens the door" --limit 5'
 
@@ -70,42 +69,22 @@ def search(
     Exit code 1 where nothing reaches the least score.
     """
     console = Console(json_lines=json, quiet=quiet, verbose=verbose)
-    bounds = bounds_of(at, from_, to)
-    from store import Store
-
-    with Store.open(store) as opened:
-        if opened.unlocked:
-            console.detail(opened.unlocked)
-        chosen = select_videos(opened, video, tags=tag, since=since, until=until)
-        reader = Reader(console, chosen, model, revision, device)
-        from streamkv_cli.method.presets import preset
-        from streamkv_cli.pipeline import search as searching
-        from streamkv_cli.pipeline.answer import Asker, Sampling
-        from streamkv_cli.pipeline.catalog import EXACT_FRAMES, Catalog
-
-        catalog = Catalog(
-            opened,
-            reader.readable(chosen),
-            bounds,
-            EXACT_FRAMES if exact_frames is None else exact_frames,
-        )
-        method = preset(str(reader.first.notes.get("preset", "default")))
-        asker = Asker(reader.load(), method, Sampling())
-        hits = searching.search(catalog, asker, words, limit, min_score)
-    if not hits:
-        raise NothingFoundError(
-            f"nothing scores {min_score:g} or more", "a lower --min-score shows the best there is"
-        )
-    rows = []
-    for hit in hits:
-        console.record(
-            "hit",
-            video=hit.video,
-            id=hit.video_id,
-            start=hit.start,
-            end=hit.end,
-            score=round(hit.score, 4),
-            segment=hit.segment,
-        )
-        rows.append((hit.video, *span_text(hit.start, hit.end).split("-"), f"{hit.score:.2f}"))
-    console.table(("video", "start", "end", "score"), rows, right="start end score")
+    request = SearchRequest(
+        store=str(store),
+        words=words,
+        video=video,
+        tag=tag,
+        since=since,
+        until=until,
+        at=at,
+        from_=from_,
+        to=to,
+        limit=limit,
+        min_score=min_score,
+        exact_frames=exact_frames,
+        model=model,
+        revision=revision,
+        device=device,
+    )
+    request.check()
+    search_somewhere(request, console)

@@ -1,0 +1,83 @@
+"""Where questions are worked on: which store is open, which model is loaded, whose turn it is."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from store import Store
+    from streamkv_cli.method.presets import Method
+    from streamkv_cli.model.checkpoint import Checkpoint
+    from streamkv_cli.model.device import Placement
+    from streamkv_cli.model.video_llm import VideoLLM
+    from streamkv_cli.pipeline.answer import Asker, Sampling
+    from streamkv_cli.pipeline.catalog import Shelf
+
+T = TypeVar("T")
+
+
+class Desk(Protocol):
+    """What a question needs besides itself; a server has another one than a single command."""
+
+    @property
+    def store(self) -> "Store":
+        """The store, open for reading; asked for within a turn, and kept no longer."""
+        ...
+
+    def turn(self, work: Callable[[], T]) -> T:
+        """Do a piece of work with the store and the model, when it is this request's turn."""
+        ...
+
+    def find(self, source: str, revision: str | None) -> "Checkpoint":
+        """The checkpoint of that name; as `find_checkpoint`."""
+        ...
+
+    def load(self, checkpoint: "Checkpoint", placement: "Placement") -> "VideoLLM":
+        """The checkpoint as a loaded model."""
+        ...
+
+    def shelf(self, exact_frames: int | None) -> "Shelf":
+        """What may be drawn from the store."""
+        ...
+
+    def asker(self, model: "VideoLLM", method: "Method", sampling: "Sampling") -> "Asker":
+        """Who asks the model."""
+        ...
+
+
+class OwnDesk:
+    """The desk of a single command: its own store and model, and nobody to wait for.
+
+    Args:
+        store: open for reading.
+    """
+
+    def __init__(self, store: "Store") -> None:
+        self.store = store
+
+    def turn(self, work: Callable[[], T]) -> T:
+        """Now."""
+        return work()
+
+    def find(self, source: str, revision: str | None) -> "Checkpoint":
+        """Look for it; a hub model is downloaded if need be."""
+        from streamkv_cli.model.checkpoint import find_checkpoint
+
+        return find_checkpoint(source, revision)
+
+    def load(self, checkpoint: "Checkpoint", placement: "Placement") -> "VideoLLM":
+        """Load it."""
+        from streamkv_cli.model.loading import load_model
+
+        return load_model(checkpoint, placement)
+
+    def shelf(self, exact_frames: int | None) -> "Shelf":
+        """A new one."""
+        from streamkv_cli.pipeline.catalog import EXACT_FRAMES, Shelf
+
+        return Shelf(self.store, EXACT_FRAMES if exact_frames is None else exact_frames)
+
+    def asker(self, model: "VideoLLM", method: "Method", sampling: "Sampling") -> "Asker":
+        """A new one."""
+        from streamkv_cli.pipeline.answer import Asker
+
+        return Asker(model, method, sampling)
