@@ -93,10 +93,13 @@ class Reader:
     def load(self) -> "VideoLLM":
         """The model; loaded once."""
         if self._loaded is None:
+            from dataclasses import replace
+
             from streamkv_cli.model.device import choose_placement
 
             stored = self.first.profile
             placement = choose_placement(self._device, stored["dtype"], stored.get("weights_in"))
+            placement = replace(placement, vision=False)  # no frame is looked at
             self._console.detail(f"device: {placement.reason} when it was ingested")
             with self._console.waiting(f"loading {self.checkpoint.source}"):
                 self._loaded = self._desk.load(self.checkpoint, placement)

@@ -21,6 +21,7 @@ class Placement:
         device: where tokens go in; the only one, unless layers are spread.
         spread: over all GPUs: "always", "needed" if the weights do not fit on one, or "never".
         weights: FOUR_BIT, or None for weights in `dtype`.
+        vision: whether the vision side is loaded; answering from stored KV never looks at a frame.
     """
 
     device: torch.device
@@ -28,6 +29,7 @@ class Placement:
     reason: str
     spread: str = "never"
     weights: str | None = None
+    vision: bool = True
 
     @property
     def dtype_name(self) -> str:

@@ -21,7 +21,8 @@ from streamkv_cli.model.families import FAMILIES, budget
 if TYPE_CHECKING:
     from streamkv_cli.model.video_llm import VideoLLM
 
-_UNQUANTIZED = ["model.visual", "model.vision_tower", "model.multi_modal_projector", "lm_head"]
+_VISION = ("visual", "vision_tower", "multi_modal_projector")
+_UNQUANTIZED = [*(f"model.{part}" for part in _VISION), "lm_head"]
 
 _ROOM = 0.8
 """Part of a GPU's memory that weights may take; the rest is for KV."""
@@ -56,6 +57,10 @@ def load_weights(cls: Any, checkpoint: Checkpoint, placement: Placement) -> Any:
             "use a checkpoint with full attention",
         )
     model = _load_weights(cls, checkpoint, placement)
+    if not placement.vision:
+        for part in _VISION:  # what is left of it must not be mistaken for a tower
+            if hasattr(model.model, part):
+                setattr(model.model, part, None)
     # The vision tower keeps its own attention; only the text model meets contexts.
     model.set_attn_implementation({"text_config": register()})
     return model
@@ -67,6 +72,7 @@ def _load_weights(cls: Any, checkpoint: Checkpoint, placement: Placement) -> Any
         with _quiet():
             model, report = cls.from_pretrained(
                 checkpoint.folder,
+                config=_config(cls, checkpoint, placement),
                 dtype=placement.dtype,
                 local_files_only=True,
                 use_safetensors=True,
@@ -96,6 +102,21 @@ def _load_weights(cls: Any, checkpoint: Checkpoint, placement: Placement) -> Any
             f"{checkpoint.source} cannot be loaded: {_first_line(error)}",
             "its files are damaged or do not belong together; fetch the model again",
         ) from error
+
+
+def _config(cls: Any, checkpoint: Checkpoint, placement: Placement) -> Any:
+    """The checkpoint's configuration; without vision, of a tower of no layers.
+
+    Tensors that the model has no place for are not read.
+    """
+    config = cls.config_class.from_pretrained(checkpoint.folder, local_files_only=True)
+    if not placement.vision:
+        for depth in ("num_hidden_layers", "depth"):
+            if depth in config.vision_config.to_dict():
+                setattr(config.vision_config, depth, 0)
+        if hasattr(config.vision_config, "deepstack_visual_indexes"):
+            config.vision_config.deepstack_visual_indexes = []
+    return config
 
 
 def _special(checkpoint: Checkpoint, placement: Placement) -> dict[str, Any]:

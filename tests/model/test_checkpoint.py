@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,6 +15,7 @@ from tiny_checkpoint import write_tiny_checkpoint
 from streamkv_cli.errors import ModelError, StreamKVError, UsageError
 from streamkv_cli.model.checkpoint import find_checkpoint
 from streamkv_cli.model.device import FOUR_BIT, choose_placement
+from streamkv_cli.model.families import FAMILIES
 from streamkv_cli.model.loading import load_model
 
 
@@ -163,3 +165,22 @@ def test_bfloat16_on_a_cpu_that_computes_in_it(monkeypatch: pytest.MonkeyPatch) 
     placement = choose_placement("cpu")
     assert placement.dtype_name == "bfloat16"
     assert "AMX" in placement.reason
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_without_vision_the_text_side_is_the_same_and_nothing_is_left_to_look_with(
+    tmp_path: Path, family: str
+) -> None:
+    checkpoint = find_checkpoint(str(write_tiny_checkpoint(tmp_path / family, family=family)))
+    placement = choose_placement("cpu", "float32")
+    whole = load_model(checkpoint, placement)
+    blind = load_model(checkpoint, replace(placement, vision=False))
+    expected, found = whole.model.state_dict(), blind.model.state_dict()
+    text = {name for name in expected if "language_model" in name or "lm_head" in name}
+    assert text <= set(found) < set(expected)
+    assert not [name for name in found if "vision" in name or "visual" in name]
+    for name, tensor in found.items():
+        assert torch.equal(tensor, expected[name]), name
+    frames = [np.zeros((32, 32, 3), dtype=np.uint8)] * 2
+    with pytest.raises((TypeError, AttributeError)):
+        blind.features(blind.preprocess(frames))
