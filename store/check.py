@@ -10,10 +10,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from store import entries
 from store.blocks import verify_rows
+from store.coarse import DATABASE as COARSE
+from store.coarse import coarse_value
 from store.errors import (
     StoreDamaged,
     StoreDiskError,
@@ -21,7 +24,7 @@ from store.errors import (
     StoreMissing,
     disk_errors,
 )
-from store.index import FOLDER, Index
+from store.index import FOLDER, Index, Snapshot
 from store.index_check import REBUILD, IndexBusyError, check_index
 from store.lock import LOCK_NAME, holder
 from store.lookup import find_video
@@ -164,6 +167,7 @@ class _Checked:
             what = f"{name} ({video.video_id}) has a gap from {gap.start:.1f} s to {end}"
             yield Finding(DAMAGE, what, _FILL, video.video_id, gap.first)
         yield from self._surplus(video)
+        yield from self._coarse(video)
         yield from self._tags(video)
 
     def _segment(self, video: VideoRecord, number: int) -> list[Finding]:
@@ -259,12 +263,32 @@ class _Checked:
                         what = f"the index has {at}segment {number} of {video.name}, which it lacks"
                         yield Finding(DAMAGE, what, REBUILD, video.video_id, number)
 
+    def _coarse(self, video: VideoRecord) -> Iterator[Finding]:
+        """Coarse entries that do not follow from the other ones; an index may lack them."""
+        for layer in range(video.geometry.layers):
+            with self.index.read() as snapshot:
+                try:
+                    state = find_video(snapshot, video.video_id)[1]
+                except (StoreMissing, StoreDamaged):
+                    return
+                prefix = entries.summary_prefix(layer, video.video_id)
+                for key, stored in snapshot.scan(COARSE, prefix):
+                    run = int.from_bytes(key[-4:], "big")
+                    try:
+                        value = coarse_value(video, state, layer, run, partial(_entry, snapshot))
+                    except ValueError:
+                        continue  # of an entry that was named above
+                    if stored != value:
+                        what = f"the index's coarse entry {run} of layer {layer} of {video.name} "
+                        what += "is not what its segments' entries make it"
+                        yield Finding(DAMAGE, what, REBUILD, video.video_id, None, layer)
+
     def _strangers(self) -> Iterator[Finding]:
         """Entries of videos that the index does not list."""
         found: set[tuple[str, bytes]] = set()
         with self.index.read() as snapshot:
             known = set(snapshot.keys("videos"))
-            for database, at in (("segments", 0), ("summaries", 2)):
+            for database, at in (("segments", 0), ("summaries", 2), (COARSE, 2)):
                 for key in snapshot.keys(database):
                     video = key[at : at + 8]
                     if video not in known:
@@ -295,6 +319,10 @@ def _finding(
         return Finding(DAMAGE, error.what + name, error.remedy, *where)
     at = f"segment {number} of {video.name} ({video.video_id}): " if video else ""
     return Finding(DAMAGE, at + error.what, error.remedy, video.video_id if video else None, number)
+
+
+def _entry(snapshot: Snapshot, key: bytes) -> bytes | None:
+    return snapshot.get("summaries", key)
 
 
 _READ = {"videos": entries.read_video, "segments": entries.read_segment}

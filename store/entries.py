@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 FORMAT_KEY = b"format"  # in `meta`; its value is the number in decimal digits
+COMMIT_KEY = b"commit"  # likewise; the number of the transaction that wrote it, which all do
 SUMMARY_MAGIC = b"SKS1"
 # magic, key dtype, summary row?, KV heads, head size, rows, bytes of a block, offset of row 0
 SUMMARY_HEADER = struct.Struct("<4sBBHIIQQ")

@@ -9,22 +9,26 @@ import errno
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import lmdb
 
-from store.entries import FORMAT_KEY, seal
+from store.coarse import DATABASE as COARSE
+from store.entries import COMMIT_KEY, FORMAT_KEY, seal
 from store.errors import StoreDamaged, StoreDiskError, StoreError, StoreRefused, disk_errors
 from store.index_check import DATA, REBUILD, check_index, note_commit
 from store.layout import FORMAT, READABLE
 from store.watch import Watch
 
 FOLDER = "index.lmdb"
-DATABASES = ("meta", "videos", "segments", "summaries")
+DATABASES = ("meta", "videos", "segments", "summaries", COARSE)
+_NEWER = (COARSE,)
+"""Databases that an index may lack, being older than they are; the first write makes them."""
 _MAP_SIZE = 64 << 30  # sparse address space, not memory
 _LEAST_MAP = 64 << 20
+_FEW_BLOCKS = 16
 
 Put = tuple[str, bytes, bytes]
 Delete = tuple[str, bytes]
@@ -61,9 +65,7 @@ class Index:
                 raise
             try:
                 if create or not write:
-                    self._dbs = {
-                        name: self._env.open_db(name.encode(), create=create) for name in DATABASES
-                    }
+                    self._dbs = self._databases(None, create)
                 if not self.unlocked:
                     self._env.reader_check()
                 self._sign_or_check(create)
@@ -78,6 +80,12 @@ class Index:
             self.write([("meta", FORMAT_KEY, seal(FORMAT_KEY, b"%d" % FORMAT))])
         with self.read() as snapshot:
             found = bytes(snapshot.get("meta", FORMAT_KEY) or b"")
+            number, commit = snapshot.number, snapshot.get("meta", COMMIT_KEY)
+        # A flip in the number of the older of the two meta pages makes it seem the newer one.
+        if commit not in (None, seal(COMMIT_KEY, b"%d" % number)):
+            raise StoreDamaged(
+                f"the index is damaged (it is not of commit {number}): {self.folder}", REBUILD
+            )
         if found not in signatures:
             raise StoreDamaged(f"the index is not of format {FORMAT}: {self.folder}", REBUILD)
         self.format = signatures[found]
@@ -94,7 +102,8 @@ class Index:
         with self._lock, _lmdb_errors(self.folder):
             txn = self._begin(write=False)
             try:
-                yield Snapshot(txn, self._databases(txn), self._watch)
+                dbs = self._dbs or self._databases(txn, create=False)
+                yield Snapshot(txn, dbs, self._watch)
             finally:
                 self._watch.mend()
                 txn.abort()
@@ -125,11 +134,15 @@ class Index:
     def _write(self, puts: Sequence[Put], deletes: Sequence[Delete]) -> None:
         txn = self._begin(write=True)
         try:
-            databases = self._databases(txn)
+            databases = self._dbs
+            if len(databases) < len(DATABASES):
+                databases = self._databases(txn, create=True)
             for name, key in deletes:
                 txn.delete(key, db=databases[name])
             for name, key, value in puts:
                 txn.put(key, value, db=databases[name])
+            number = seal(COMMIT_KEY, b"%d" % txn.id())
+            txn.put(COMMIT_KEY, number, db=databases["meta"])
             self._lengthen(txn, [txn.stat(db) for db in databases.values()], puts, len(deletes))
             txn.commit()
             self._dbs = databases
@@ -137,15 +150,20 @@ class Index:
         finally:
             txn.abort()  # does nothing after a commit
 
-    def _databases(self, txn: Any) -> dict[str, Any]:
-        """The named databases: for this transaction only, until one that writes has opened them.
+    def _databases(self, txn: Any, create: bool) -> dict[str, Any]:
+        """Open the named databases: for this transaction only, until one that writes has done it.
 
         A writer that opened them as it starts would wait for the transaction of another, without
         an end where that one is stopped (Ctrl-Z), and could not say who has the video.
         """
-        return self._dbs or {
-            name: self._env.open_db(name.encode(), txn=txn, create=False) for name in DATABASES
-        }
+        found = {}
+        for name in DATABASES:
+            try:
+                found[name] = self._env.open_db(name.encode(), txn=txn, create=create)
+            except lmdb.NotFoundError:
+                if name not in _NEWER:
+                    raise
+        return found
 
     def _lengthen(
         self, txn: Any, stats: Sequence[dict[str, int]], puts: Sequence[Put], deletes: int
@@ -207,9 +225,17 @@ class Snapshot:
         self._dbs = dbs
         self._watch = watch
 
+    @property
+    def number(self) -> int:
+        """Of the last commit that it holds."""
+        found: int = self._txn.id()
+        return found
+
     def get(self, database: str, key: bytes) -> bytes | None:
         """The value of `key`, copied."""
         self._watch.step()
+        if database not in self._dbs:
+            return None
         value: bytes | None = self._txn.get(key, db=self._dbs[database])
         return value
 
@@ -226,6 +252,8 @@ class Snapshot:
     def _cursor(self, database: str, prefix: bytes) -> Iterator[Any]:
         """A cursor on each entry in turn whose key begins with `prefix`."""
         self._watch.step()
+        if database not in self._dbs:
+            return
         with self._txn.cursor(db=self._dbs[database]) as cursor:
             there = cursor.set_range(prefix) if prefix else cursor.first()
             while there and cursor.key().startswith(prefix):
@@ -270,6 +298,14 @@ def _named(error: Any, folder: Path) -> StoreError:
     if isinstance(error, lmdb.ReadersFullError):
         return StoreRefused(f"too many readers at once: {folder}", "wait until some have ended")
     code = getattr(error, "code", 0)
+    if code == errno.EIO and _is_full(folder):
+        code = errno.ENOSPC  # LMDB calls a write that stopped in the middle an I/O error
     if isinstance(code, int) and code > 0:
         return StoreDiskError.of(OSError(code, os.strerror(code)), folder)
     return StoreDamaged(f"the index does not read ({error}): {folder}", REBUILD)
+
+
+def _is_full(folder: Path) -> bool:
+    with suppress(OSError):
+        return os.statvfs(folder).f_bavail < _FEW_BLOCKS
+    return False

@@ -22,7 +22,7 @@ from store.root import VIDEOS, check_marker, drop_guard, take_guard
 from store.segment_file import REMEDY, SegmentHead, file_name, file_number, read_head
 from store.state import NOTHING_YET, Gap, VideoState
 from store.tags import read_tags
-from store.writer import index_puts
+from store.writer import coarse_puts, index_puts
 
 _NEW, _OLD = FOLDER + ".new", FOLDER + ".old"
 Told = Callable[[VideoRecord, int], None]
@@ -134,7 +134,8 @@ def _fill(
         for head in found.heads(read_data):
             on_segment(head.video, head.segment.bytes)
             if index is not None:
-                index.write(index_puts(head, found.state))
+                puts = index_puts(head, found.state)
+                index.write(puts + coarse_puts(index, head, found.state, puts))
         if found.video is not None:
             damaged += _apply_tags(index, folder, found.video, found.state)
         count += found.state.held > 0

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from store import entries
 from store.attached import read_attachment
 from store.blocks import IOCount
+from store.coarse import DATABASE as COARSE
 from store.disk import make_folder, sync_folder
 from store.errors import StoreDamaged, StoreMissing, StoreRefused, disk_errors
 from store.index import FOLDER, Delete, Index, Snapshot
@@ -58,6 +59,9 @@ if TYPE_CHECKING:
 
     import torch
 
+_MOST_PARSED = 4096
+"""Entries of `videos` kept as they were parsed; some kilobytes each."""
+
 
 class Store:
     """An open store; get it from `Store.open` and use it in a `with` block.
@@ -78,6 +82,7 @@ class Store:
         self._write = write
         self._guard = guard
         self._records: dict[str, VideoRecord] = {}
+        self._entries: dict[str, tuple[bytes, tuple[VideoRecord, VideoState]]] = {}
 
     @classmethod
     def open(
@@ -169,7 +174,7 @@ class Store:
     def segment(self, video_id: str, number: int) -> SegmentRecord:
         """One segment of a video; StoreMissing where there is no such video or segment."""
         with self._index.read() as snapshot:
-            return find_segment(snapshot, find_video(snapshot, video_id)[0], number)
+            return find_segment(snapshot, self._parsed(snapshot, video_id)[0], number)
 
     def summaries(
         self,
@@ -195,22 +200,21 @@ class Store:
             )
 
     def scan_segments(
-        self, layer: int, video_ids: Sequence[str], states: Sequence[VideoState], chunk: int = 8192
+        self, layer: int, videos: Sequence[tuple[VideoRecord, VideoState]], chunk: int = 8192
     ) -> Iterator[SegmentKeys]:
         """One key a segment of `layer`, in chunks: a scan that holds no more than one of them.
 
         Args:
-            video_ids: the videos, in the order in which their segments shall come.
-            states: of the videos at one moment; segments added since are passed over.
+            videos: in the order in which their segments shall come, as of one moment; segments
+                added since are passed over.
             chunk: segments held at a time.
 
         Raises:
             As `summaries`.
         """
+        _refuse_other_kinds([video for video, _ in videos], layer)
         with self._index.read() as snapshot:
-            videos = self._of_one_kind(snapshot, layer, video_ids)
-            records = [video for video, _ in videos]
-            yield from scan_layer(snapshot, layer, list(zip(records, states, strict=True)), chunk)
+            yield from scan_layer(snapshot, layer, videos, chunk)
 
     def read_blocks(
         self, layer: int, refs: Sequence[BlockRef], device: torch.device | str = "cpu"
@@ -239,7 +243,7 @@ class Store:
             raise ValueError(f"not all of these blocks are of layer {layer}")
         records = {ref.video_id: self._record(ref.video_id) for ref in refs}
         for record in records.values():
-            self._remember(record, records[refs[0].video_id])
+            _refuse_other_shape(record, records[refs[0].video_id])
         try:
             return fetch(refs, records, self.path / VIDEOS, self.io, device)
         except StoreDamaged as error:
@@ -393,7 +397,8 @@ class Store:
             keys = [("segments", k) for k in snapshot.keys("segments", key)]
             for layer in range(video.geometry.layers):
                 prefix = entries.summary_prefix(layer, video.video_id)
-                keys += [("summaries", k) for k in snapshot.keys("summaries", prefix)]
+                for database in ("summaries", COARSE):
+                    keys += [(database, k) for k in snapshot.keys(database, prefix)]
         return [*keys, ("videos", key)]
 
     def _lock(self, folder: Path, name: str) -> FileLock:
@@ -419,25 +424,45 @@ class Store:
         self, snapshot: Snapshot, layer: int, video_ids: Sequence[str]
     ) -> list[tuple[VideoRecord, VideoState]]:
         """Videos whose block keys are alike; tokens a block may differ."""
-        videos = [find_video(snapshot, video_id) for video_id in video_ids]
-        for video, _ in videos:
-            tokens = video.geometry.tokens
-            first = videos[0][0]
-            alike = replace(first, geometry=replace(first.geometry, tokens=tokens))
-            self._remember(video, alike)
-            if not 0 <= layer < video.geometry.layers:
-                raise ValueError(f"layer {layer} of a model of {video.geometry.layers} layers")
+        videos = [self._parsed(snapshot, video_id) for video_id in video_ids]
+        _refuse_other_kinds([video for video, _ in videos], layer)
+        self._records |= {video.video_id: video for video, _ in videos}
         return videos
 
-    def _remember(self, video: VideoRecord, first: VideoRecord) -> None:
-        if video.geometry != first.geometry:
-            raise StoreRefused(
-                f"videos {first.name} and {video.name} hold KV of different shapes: "
-                f"{first_difference(first, video, ['geometry'])}",
-                "ask only videos that were ingested with the same model",
-            )
-        self._records[video.video_id] = video
+    def _parsed(self, snapshot: Snapshot, video_id: str) -> tuple[VideoRecord, VideoState]:
+        """A video as it is now; its entry is not parsed again where it is still the same."""
+        value = snapshot.get("videos", entries.video_key(check_video_id(video_id)))
+        known = self._entries.get(video_id)
+        if value is None or known is None or known[0] != value:
+            if len(self._entries) >= _MOST_PARSED:
+                self._entries.clear()
+            known = value or b"", find_video(snapshot, video_id)
+            self._entries[video_id] = known
+        return known[1]
 
     def _need_write(self) -> None:
         if not self._write:
             raise ValueError("the store is open for reading only: open it with write=True")
+
+
+def _refuse_other_kinds(videos: Sequence[VideoRecord], layer: int) -> None:
+    """Block keys of all of them must be alike; tokens a block may differ."""
+    first, seen = None, set()
+    for video in videos:
+        if video.geometry in seen:
+            continue  # thousands of videos of one model
+        seen.add(video.geometry)
+        first = first or video
+        tokens = video.geometry.tokens
+        _refuse_other_shape(video, replace(first, geometry=replace(first.geometry, tokens=tokens)))
+        if not 0 <= layer < video.geometry.layers:
+            raise ValueError(f"layer {layer} of a model of {video.geometry.layers} layers")
+
+
+def _refuse_other_shape(video: VideoRecord, first: VideoRecord) -> None:
+    if video.geometry != first.geometry:
+        raise StoreRefused(
+            f"videos {first.name} and {video.name} hold KV of different shapes: "
+            f"{first_difference(first, video, ['geometry'])}",
+            "ask only videos that were ingested with the same model",
+        )

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from store.codec import codec_of
+from store.codec import block_bytes, codec_of
 from store.entries import SummaryEntry, read_summary, summary_key, summary_prefix
 from store.errors import StoreDamaged
 from store.geometry import Geometry
@@ -201,7 +201,8 @@ def _entry(key: bytes, value: bytes, video: VideoRecord, layer: int, segment: in
         entry = read_summary(key, value)
         geometry = video.geometry
         shape = (geometry.kv_heads, geometry.head_dim)
-        size = codec_of(video).block_bytes(geometry)
+        codec_of(video)  # refuses one that is not known
+        size = block_bytes(video.codec, geometry)
         if entry.table.keys.shape[1:] != shape or entry.block_bytes != size:
             raise ValueError("not of the video's geometry")
     except ValueError as error:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from store import entries
 from store.attachments import describe
+from store.coarse import DATABASE as COARSE
+from store.coarse import among, coarse_values, run_length, run_of
 from store.codec import codec_of
 from store.errors import StoreDiskError, StoreRefused, disk_errors
 from store.geometry import Geometry
@@ -65,6 +67,20 @@ def index_puts(head: SegmentHead, state: VideoState) -> list[Put]:
         ),
         ("videos", entries.video_key(video.video_id), entries.video_value(video, state)),
     ]
+
+
+def coarse_puts(index: Index, head: SegmentHead, state: VideoState, puts: list[Put]) -> list[Put]:
+    """The coarse entries that `puts`, the other entries of this segment, make due."""
+    if not run_length(state, run_of(head.segment.number)):
+        return []
+    own = {key: value for _, key, value in puts}
+    try:
+        with index.read() as snapshot:
+            find = among(own, lambda key: snapshot.get("summaries", key))
+            made = list(coarse_values(head.video, state, head.segment.number, find))
+    except ValueError:  # damage in the index: who reads the entry itself tells what and where
+        return []
+    return [(COARSE, key, value) for key, value in made]
 
 
 class VideoWriter:
@@ -162,7 +178,8 @@ class VideoWriter:
                 path = self._folder / file_name(number)
                 head = write_segment(path, self.record, segment, packed, tables, attachments or {})
                 state = self.state.after(head.segment)
-                self._index.write(index_puts(head, state))
+                puts = index_puts(head, state)
+                self._index.write(puts + coarse_puts(self._index, head, state, puts))
         except StoreDiskError as error:
             self._stopped = f"an earlier write failed ({error.what})"
             raise

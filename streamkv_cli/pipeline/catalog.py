@@ -122,8 +122,7 @@ class Catalog:
         ranking[admitted] = rank(
             torch.from_numpy(scores[admitted]), torch.from_numpy(self._all[admitted])
         ).numpy()
-        best = np.argsort(-ranking, kind="stable")[: SEGMENTS_A_BLOCK * wanted]
-        picked = best[np.isfinite(scores[best])]
+        picked = best_segments(ranking, SEGMENTS_A_BLOCK * wanted)
         if latest:
             picked = np.union1d(picked, admitted[-latest:])
         return self.blocks_of(layer, picked), rows, size
@@ -136,7 +135,8 @@ class Catalog:
         """
         scores = np.empty(len(self._all), dtype=np.float32)
         rows = size = 0
-        for chunk in self.store.scan_segments(layer, self._ids, self._states):
+        videos = list(zip(self.records, self._states, strict=True))
+        for chunk in self.store.scan_segments(layer, videos):
             stop = chunk.first + len(chunk.rows)
             scores[chunk.first : stop] = score(chunk.keys).numpy(force=True)
             rows += int(chunk.rows.sum())
@@ -175,9 +175,13 @@ class Catalog:
         begin, stop = self._admitted.range(index)
         return self._admitted.flags[begin:stop]
 
-    @property
+    @cached_property
     def _ids(self) -> list[str]:
         return [record.video_id for record in self.records]
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {video_id: place for place, video_id in enumerate(self._ids)}
 
     def _admit(self, bounds: Bounds) -> "_Admitted":
         flags, sizes = [], []
@@ -206,8 +210,7 @@ class Catalog:
 
     def _within(self, found: LayerSummaries) -> LayerSummaries:
         """Blocks as of the catalog's moment and within its bounds, videos by their place here."""
-        places = {video_id: place for place, video_id in enumerate(self._ids)}
-        place = np.array([places[video_id] for video_id in found.video_ids], dtype=np.int64)
+        place = np.array([self._places[video_id] for video_id in found.video_ids], dtype=np.int64)
         video = place[found.video] if len(found) else found.video
         wanted = (video << 32) | found.segment
         index = np.minimum(np.searchsorted(self._all, wanted), len(self._all) - 1)
@@ -270,6 +273,19 @@ class _Admitted:
     def range(self, segment: int) -> tuple[int, int]:
         """Where a segment's flags begin and stop."""
         return int(self.offsets[segment]), int(self.offsets[segment + 1])
+
+
+def best_segments(scores: npt.NDArray[Any], count: int) -> npt.NDArray[np.int64]:
+    """Places of the `count` highest finite scores, ascending; of equal ones the first."""
+    if count < len(scores):
+        least = np.partition(scores, len(scores) - count)[len(scores) - count]
+        above = np.flatnonzero(scores > least)
+        equal = np.flatnonzero(scores == least)[: count - len(above)]
+        best = np.sort(np.concatenate([above, equal]))
+    else:
+        best = np.arange(len(scores))
+    found: npt.NDArray[np.int64] = best[np.isfinite(scores[best])]
+    return found
 
 
 def _rows(found: LayerSummaries, keep: npt.NDArray[np.bool_]) -> LayerSummaries:

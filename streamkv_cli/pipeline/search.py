@@ -14,7 +14,7 @@ from store import LayerSummaries
 from streamkv_cli.method.scoring import block_scores
 from streamkv_cli.model.context import Context
 from streamkv_cli.pipeline.answer import Asker
-from streamkv_cli.pipeline.catalog import SEGMENTS_A_BLOCK, Catalog
+from streamkv_cli.pipeline.catalog import SEGMENTS_A_BLOCK, Catalog, best_segments
 
 Numbers = npt.NDArray[np.float64]
 
@@ -165,8 +165,7 @@ def _layers(
         norms.append((mean, spread))
         scores = (found.astype(np.float64) - mean) / spread
         total = total + scores if layer else scores
-    best = np.argsort(-total, kind="stable")[: SEGMENTS_A_BLOCK * limit]
-    best = best[np.isfinite(total[best])]
+    best = best_segments(total, SEGMENTS_A_BLOCK * limit)
     return [catalog.blocks_of(layer, best) for layer in count], norms
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import lmdb
 import torch
 
 from store import (
@@ -17,6 +18,7 @@ from store import (
     VideoRecord,
     VideoWriter,
 )
+from store.entries import COMMIT_KEY, seal
 
 VIDEO = "0123456789abcdef"
 OTHER = "fedcba9876543210"
@@ -99,6 +101,12 @@ def flip(path: Path, byte: int, bit: int = 0) -> None:
     data = bytearray(path.read_bytes())
     data[byte] ^= 1 << bit
     path.write_bytes(data)
+
+
+def sign(env: lmdb.Environment, txn: lmdb.Transaction) -> None:
+    """Name the commit in the index, as every write of the store does."""
+    number = seal(COMMIT_KEY, b"%d" % txn.id())
+    txn.put(COMMIT_KEY, number, db=env.open_db(b"meta", txn=txn))
 
 
 def segment_path(store: Path, number: int, video_id: str = VIDEO) -> Path:

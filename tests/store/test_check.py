@@ -32,6 +32,7 @@ def _entry(root: Path, database: str, key: bytes, change: Callable[[bytes], byte
     with lmdb.open(index, max_dbs=8, map_size=1 << 24, lib_version=0) as env:
         db = env.open_db(database.encode(), create=False)
         with env.begin(write=True, db=db) as txn:
+            samples.sign(env, txn)
             value = change(txn.get(key) or b"")
             assert txn.delete(key) if value is None else txn.put(key, value)
 

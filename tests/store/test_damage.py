@@ -131,6 +131,7 @@ def _put(store_path: Path, database: str, key: bytes, value: bytes = b"") -> Non
     )
     db = env.open_db(database.encode(), create=False)
     with env.begin(write=True, db=db) as txn:
+        samples.sign(env, txn)
         assert txn.put(key, value) if value else txn.delete(key)
     env.close()
 
@@ -150,6 +151,7 @@ def test_an_entry_cannot_pass_for_another(tmp_path: Path) -> None:
     db = env.open_db(b"summaries", create=False)
     key = b"\0\0" + bytes.fromhex(samples.VIDEO) + b"\0\0\0"
     with env.begin(write=True, db=db) as txn:
+        samples.sign(env, txn)
         first = txn.get(key + b"\0")
         assert first
         txn.put(key + b"\1", first)

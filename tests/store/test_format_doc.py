@@ -53,11 +53,12 @@ def test_the_checksums_as_the_page_defines_them(root: Path) -> None:
     assert [xxhash.xxh3_64_intdigest(row) for row in rows] == sums
 
 
-def test_the_index_entry_of_the_example(root: Path) -> None:
-    key_line, _, value_lines = _example("summary").partition("\n")
+def test_the_index_entries_of_the_example(root: Path) -> None:
     with lmdb.open(str(root / "index.lmdb"), max_dbs=8, readonly=True, lib_version=0) as env:
-        with env.begin(db=env.open_db(b"summaries", create=False)) as txn:
-            assert list(txn.cursor()) == [(bytes.fromhex(key_line), bytes.fromhex(value_lines))]
+        for example, database in (("summary", b"summaries"), ("coarse", b"coarse")):
+            key, _, value = _example(example).partition("\n")
+            with env.begin(db=env.open_db(database, create=False)) as txn:
+                assert list(txn.cursor()) == [(bytes.fromhex(key), bytes.fromhex(value))]
         with env.begin() as txn:
             names = sorted(key.decode() for key, _ in txn.cursor())
     assert re.findall(r"^\| `(\w+)` \| (?:`format`|video id|layer)", DOC.read_text(), re.M) == [
@@ -65,5 +66,6 @@ def test_the_index_entry_of_the_example(root: Path) -> None:
         "videos",
         "segments",
         "summaries",
+        "coarse",
     ]
-    assert names == ["meta", "segments", "summaries", "videos"]
+    assert names == ["coarse", "meta", "segments", "summaries", "videos"]

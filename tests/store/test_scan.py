@@ -14,10 +14,11 @@ from tests.store import samples
 
 def scanned(store: Store, layer: int, videos: list[str], counts: list[int], chunk: int) -> tuple:
     """First places, keys and rows of all chunks; the keys are copied, as the buffer is reused."""
+    records = [found[0] for video in videos if (found := store.find(video))]
     states = [replace(NOTHING_YET, segments=count) for count in counts]
     chunks = [
         (c.first, c.keys.clone(), c.rows.copy())
-        for c in store.scan_segments(layer, videos, states, chunk)
+        for c in store.scan_segments(layer, list(zip(records, states, strict=True)), chunk)
     ]
     return (
         [first for first, _, _ in chunks],
