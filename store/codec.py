@@ -79,7 +79,12 @@ class Cast:
         import torch
 
         stored = packed.view(getattr(torch, self.dtype or geometry.dtype))
-        return stored.view(_shape(len(packed), geometry)).to(getattr(torch, geometry.dtype))
+        decoded = stored.view(_shape(len(packed), geometry)).to(getattr(torch, geometry.dtype))
+        if self.dtype in ("", geometry.dtype):
+            return decoded
+        # bfloat16 rounds float16's largest number up to one that it does not have.
+        most = torch.finfo(decoded.dtype).max
+        return decoded.nan_to_num_(posinf=most, neginf=-most)
 
     def _item(self, geometry: Geometry) -> int:
         return DTYPE_BYTES[self.dtype or geometry.dtype]
