@@ -13,7 +13,7 @@ from store.life import make_room
 from store.migrate import Migrated, migrate
 from store.rebuild import Rebuilt, rebuild
 from store.records import BlockSpan, SegmentRecord, VideoRecord
-from store.scan import SegmentKeys
+from store.scan import Scan, SegmentKeys
 from store.state import Gap, VideoState, find_gaps
 from store.store import Store
 from store.summaries import BlockRef, LayerSummaries
@@ -32,6 +32,7 @@ __all__ = [
     "LayerSummaries",
     "Migrated",
     "Rebuilt",
+    "Scan",
     "SegmentKeys",
     "SegmentRecord",
     "Store",

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import xxhash
 
 from store.entries import (
     KEY_DTYPES,
@@ -21,9 +22,8 @@ from store.entries import (
     seal,
     summary_key,
     summary_prefix,
-    unseal,
 )
-from store.geometry import DTYPE_BYTES, Geometry
+from store.geometry import Geometry
 from store.records import VideoRecord
 from store.state import VideoState
 
@@ -36,27 +36,14 @@ RUN = 128
 """Segments in a run."""
 
 MAGIC = b"SKC1"
-# magic, key dtype, nothing, KV heads, head size, number of the first segment, segments, bytes of a
-# block
-HEADER = struct.Struct("<4sBBHIIIQ")
+# magic, key dtype, nothing, KV heads, head size, number of the first segment, segments; blocks that
+# they have, bytes of a block
+_WHICH = struct.Struct("<4sBBHIII")
+_SIZES = struct.Struct("<QQ")
+HEADER = _WHICH.size + _SIZES.size
 
 Find = Callable[[bytes], bytes | None]
 """The value of an entry of `summaries` by its key."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """The n segments of a coarse entry; the arrays view the entry's bytes.
-
-    Args:
-        rows: [n] blocks stored of each segment.
-        block_bytes: bytes of each of them.
-        keys: [n, kv_heads, head_dim].
-    """
-
-    rows: npt.NDArray[np.uint32]
-    block_bytes: int
-    keys: npt.NDArray[np.floating]
 
 
 def coarse_key(layer: int, video_id: str, run: int) -> bytes:
@@ -116,48 +103,53 @@ def coarse_value(
     geometry, count = video.geometry, run_length(state, run)
     if not count:
         return None
-    rows = np.empty(count, dtype="<u4")
     keys = key_array(geometry, count)
-    size = 0
+    rows = size = 0
     for at in range(count):
         entry = summary_key(layer, video.video_id, run * RUN + at)
         value = find(entry)
         if value is None:
             raise ValueError(f"segment {run * RUN + at} is missing in layer {layer}")
-        rows[at], size, keys[at] = segment_key(entry, value, geometry)
-    header = HEADER.pack(
-        MAGIC,
-        KEY_DTYPES[geometry.key_dtype()],
-        0,
-        geometry.kv_heads,
-        geometry.head_dim,
-        run * RUN,
-        count,
-        size,
-    )
+        more, size, keys[at] = segment_key(entry, value, geometry)
+        rows += more
     stored = np.ascontiguousarray(keys, keys.dtype.newbyteorder("<"))
-    body = header + rows.tobytes() + stored.tobytes()
-    return seal(coarse_key(layer, video.video_id, run), body)
+    header = which(geometry, run, count) + _SIZES.pack(rows, size)
+    return seal(coarse_key(layer, video.video_id, run), header + stored.tobytes())
 
 
-def read_run(key: bytes, value: bytes, geometry: Geometry) -> Run:
-    """A coarse entry; ValueError where it is damaged or not of this geometry."""
-    import numpy as np
+def which(geometry: Geometry, run: int, count: int) -> bytes:
+    """What an entry of `count` segments of a run begins with."""
+    kind, heads, size = KEY_DTYPES[geometry.key_dtype()], geometry.kv_heads, geometry.head_dim
+    return _WHICH.pack(MAGIC, kind, 0, heads, size, run * RUN, count)
 
-    body = unseal(key, value)
-    if len(body) < HEADER.size:
-        raise ValueError("too short")
-    magic, kind, _, heads, size, first, count, block_bytes = HEADER.unpack_from(body)
-    name = geometry.key_dtype()
-    if magic != MAGIC or first != int.from_bytes(key[-4:], "big") * RUN:
-        raise ValueError("not a coarse entry")
-    if (kind, heads, size) != (KEY_DTYPES[name], geometry.kv_heads, geometry.head_dim):
-        raise ValueError("not of the video's geometry")
-    if len(body) != HEADER.size + count * (4 + heads * size * DTYPE_BYTES[name]):
-        raise ValueError("its arrays do not fill it")
-    rows: npt.NDArray[np.uint32] = np.frombuffer(body, "<u4", count, HEADER.size)
-    keys = np.frombuffer(body, np.dtype(name), count * heads * size, HEADER.size + 4 * count)
-    return Run(rows, block_bytes, keys.reshape(count, heads, size))
+
+def read_run(key: bytes, value: memoryview, begins: bytes, keys: memoryview) -> tuple[int, int]:
+    """Copy the keys of a coarse entry, and verify what was copied.
+
+    Args:
+        value: the entry, in the index's own pages.
+        begins: `which` of the run.
+        keys: where they go, exactly as long as they are.
+
+    Returns:
+        Blocks that the segments have, and their bytes.
+
+    Raises:
+        ValueError: damaged, or not of this geometry or run.
+    """
+    if len(value) != HEADER + len(keys) + 8:
+        raise ValueError("it is not as long as its segments make it")
+    keys[:] = value[HEADER:-8]
+    header, stored = bytes(value[:HEADER]), bytes(value[-8:])
+    digest = xxhash.xxh3_64(key)
+    digest.update(header)
+    digest.update(keys)
+    if digest.intdigest() != int.from_bytes(stored, "little"):
+        raise ValueError("checksum mismatch")
+    if not header.startswith(begins):
+        raise ValueError("it is not of this run")
+    rows, size = _SIZES.unpack_from(header, _WHICH.size)
+    return rows, rows * size
 
 
 def segment_key(

@@ -97,10 +97,14 @@ class Index:
         self._watch.close()
 
     @contextmanager
-    def read(self) -> Iterator[Snapshot]:
-        """One consistent view; keep it short: while it lasts, no page is used again."""
+    def read(self, *, views: bool = False) -> Iterator[Snapshot]:
+        """One consistent view; keep it short: while it lasts, no page is used again.
+
+        Args:
+            views: for `Snapshot.view`.
+        """
         with self._lock, _lmdb_errors(self.folder):
-            txn = self._begin(write=False)
+            txn = self._begin(write=False, buffers=views)
             try:
                 dbs = self._dbs or self._databases(txn, create=False)
                 yield Snapshot(txn, dbs, self._watch)
@@ -187,11 +191,12 @@ class Index:
             if os.stat(path).st_size < wanted:
                 os.truncate(path, wanted)
 
-    def _begin(self, *, write: bool) -> Any:
+    def _begin(self, *, write: bool, buffers: bool = False) -> Any:
+        env: Any = self._env  # its type tells views from copies, by constants only
         self._watch.begin()
         while True:
             try:
-                return self._env.begin(write=write)
+                return env.begin(write=write, buffers=buffers)
             except lmdb.MapResizedError:
                 self._env.set_mapsize(0)  # another process grew it: take over its size
 
@@ -233,10 +238,18 @@ class Snapshot:
 
     def get(self, database: str, key: bytes) -> bytes | None:
         """The value of `key`, copied."""
+        value = self.view(database, key)
+        return None if value is None else bytes(value)
+
+    def view(self, database: str, key: bytes) -> memoryview | None:
+        """The value of `key` in the index's own pages, where the snapshot was taken for views.
+
+        Copy out at once what is wanted: see `Watch`.
+        """
         self._watch.step()
         if database not in self._dbs:
             return None
-        value: bytes | None = self._txn.get(key, db=self._dbs[database])
+        value: memoryview | None = self._txn.get(key, db=self._dbs[database])
         return value
 
     def scan(self, database: str, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
@@ -256,7 +269,7 @@ class Snapshot:
             return
         with self._txn.cursor(db=self._dbs[database]) as cursor:
             there = cursor.set_range(prefix) if prefix else cursor.first()
-            while there and cursor.key().startswith(prefix):
+            while there and bytes(cursor.key()).startswith(prefix):
                 yield cursor
                 self._watch.step()
                 there = cursor.next()

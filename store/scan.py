@@ -6,12 +6,14 @@ hours of video there are.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from store.coarse import (
     DATABASE,
+    RUN,
     coarse_key,
     key_array,
     read_run,
@@ -19,6 +21,7 @@ from store.coarse import (
     run_numbers,
     runs,
     segment_key,
+    which,
 )
 from store.entries import summary_key, video_key
 from store.errors import StoreDamaged, StoreMissing
@@ -29,8 +32,6 @@ from store.state import VideoState
 from store.summaries import damaged_entry, missing_entries
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import torch
 
 
@@ -42,117 +43,134 @@ class SegmentKeys:
         first: how many segments came before this chunk.
         keys: [n, kv_heads, head_dim], the summary block's key of each segment, or the mean of its
             block keys where it has no summary block. Overwritten by the next chunk.
-        rows: [n] blocks stored of each segment in this layer; overwritten as well.
-        nbytes: [n] bytes that they take; overwritten as well.
+        rows: blocks stored of all of them in this layer.
+        nbytes: bytes that these take.
     """
 
     first: int
     keys: torch.Tensor
-    rows: npt.NDArray[np.int64]
-    nbytes: npt.NDArray[np.int64]
+    rows: int
+    nbytes: int
 
 
-def scan_layer(
-    snapshot: Snapshot, layer: int, videos: Sequence[tuple[VideoRecord, VideoState]], chunk: int
-) -> Iterator[SegmentKeys]:
-    """Scan one layer of videos of one geometry.
+@dataclass(frozen=True)
+class _Run:
+    """A run of a video: how many segments it has if it is over, else 0; its key in any layer but
+    for the layer, and what its entry begins with."""
+
+    video: VideoRecord
+    state: VideoState
+    number: int
+    length: int
+    key: bytes
+    begins: bytes
+
+
+class Scan:
+    """What scans go over, laid out once for all layers.
+
+    Args:
+        videos: of one geometry but for tokens, in the order in which their segments shall come, as
+            of one moment: what they have got since is passed over.
+
+    Attributes:
+        kinds: a video of each geometry.
+        runs: of all videos.
+    """
+
+    def __init__(self, videos: Sequence[tuple[VideoRecord, VideoState]]) -> None:
+        self.kinds = list({video.geometry: video for video, _ in videos}.values())
+        self.runs = [_run(video, state, run) for video, state in videos for run in runs(state)]
+
+
+def _run(video: VideoRecord, state: VideoState, run: int) -> _Run:
+    length = run_length(state, run)
+    key = coarse_key(0, video.video_id, run)[2:]
+    return _Run(video, state, run, length, key, which(video.geometry, run, length))
+
+
+def scan_layer(snapshot: Snapshot, layer: int, scan: Scan, chunk: int) -> Iterator[SegmentKeys]:
+    """Scan one layer.
 
     Every entry is verified as a whole.
 
     Args:
-        videos: records with the states whose segments are scanned: later ones are passed over.
-        chunk: segments held at a time.
+        snapshot: taken for views.
+        chunk: segments held at a time, give or take a run.
 
     Raises:
         StoreDamaged: an entry is missing or not as written.
         StoreMissing: a video is not there any more.
     """
-    if not videos:
+    if not scan.runs:
         return
-    buffer = _Buffer(videos[0][0], chunk)
-    for video, state in videos:
-        for run in runs(state):
-            length = run_length(state, run)
-            key = coarse_key(layer, video.video_id, run)
-            value = snapshot.get(DATABASE, key) if length else None
-            if value is None:
-                yield from _entries(buffer, snapshot, layer, video, state, run)
-                continue
+    buffer = _Buffer(scan.runs[0].video, chunk + RUN)
+    prefix = struct.pack(">H", layer)
+    for run in scan.runs:
+        key = prefix + run.key
+        value = snapshot.view(DATABASE, key) if run.length else None
+        if value is None:
+            _add_entries(buffer, snapshot, layer, run)
+        else:
             try:
-                found = read_run(key, value, buffer.geometry)
-                if len(found.rows) != length:
-                    raise ValueError(f"it has {len(found.rows)} of {length} segments")
+                room = buffer.room(run.length)
+                buffer.took(run.length, *read_run(key, value, run.begins, room))
             except ValueError as error:
-                raise _damaged_run(video, layer, run, str(error)) from error
-            yield from buffer.add(found.keys, found.rows, found.block_bytes)
+                raise _damaged_run(run, layer, str(error)) from error
+        if buffer.filled >= chunk:
+            yield buffer.take()
     if buffer.filled:
         yield buffer.take()
 
 
 class _Buffer:
-    """Room for one chunk, filled again and again."""
+    """Room for the keys of one chunk, filled again and again."""
 
     def __init__(self, video: VideoRecord, size: int) -> None:
-        import numpy as np
+        self._geometry = video.geometry
+        self._keys = key_array(self._geometry, size)
+        self._bytes = memoryview(self._keys.reshape(-1).view("u1").data)
+        self._row = self._keys[0].nbytes
+        self.filled = self._first = self._rows = self._nbytes = 0
 
-        self.geometry = video.geometry
-        self._size = size
-        self.filled = self._first = 0
-        self._keys = key_array(self.geometry, size)
-        self._rows = np.empty(size, dtype=np.int64)
-        self._nbytes = np.empty(size, dtype=np.int64)
+    def room(self, count: int) -> memoryview:
+        """Where the keys of the next `count` segments go."""
+        return self._bytes[self.filled * self._row : (self.filled + count) * self._row]
 
-    def add(
-        self, keys: npt.NDArray[np.floating], rows: npt.NDArray[np.integer], size: int
-    ) -> Iterator[SegmentKeys]:
-        """Take the keys [n, g, d] of n segments of so many rows, each row of `size` bytes.
+    def took(self, count: int, rows: int, nbytes: int) -> None:
+        """They are there, and have so many blocks of so many bytes."""
+        self.filled += count
+        self._rows += rows
+        self._nbytes += nbytes
 
-        Yields:
-            What it holds, each time it is full.
-        """
-        at = 0
-        while at < len(keys):
-            n = min(len(keys) - at, self._size - self.filled)
-            here, there = slice(self.filled, self.filled + n), slice(at, at + n)
-            self._keys[here] = keys[there]
-            self._rows[here] = rows[there]
-            self._nbytes[here] = self._rows[here] * size
-            self.filled, at = self.filled + n, at + n
-            if self.filled == self._size:
-                yield self.take()
+    def add(self, key: bytes, value: bytes) -> None:
+        """Take the key of one segment out of its own entry; ValueError where that is damaged."""
+        rows, size, self._keys[self.filled] = segment_key(key, value, self._geometry)
+        self.took(1, rows, rows * size)
 
     def take(self) -> SegmentKeys:
         """What it holds; it is empty then."""
         import torch
 
-        n = self.filled
-        keys = torch.from_numpy(self._keys[:n])
-        found = SegmentKeys(self._first, keys, self._rows[:n], self._nbytes[:n])
-        self._first, self.filled = self._first + n, 0
+        keys: Any = torch.from_numpy(self._keys[: self.filled])
+        found = SegmentKeys(self._first, keys, self._rows, self._nbytes)
+        self._first += self.filled
+        self.filled = self._rows = self._nbytes = 0
         return found
 
 
-def _entries(
-    buffer: _Buffer,
-    snapshot: Snapshot,
-    layer: int,
-    video: VideoRecord,
-    state: VideoState,
-    run: int,
-) -> Iterator[SegmentKeys]:
+def _add_entries(buffer: _Buffer, snapshot: Snapshot, layer: int, run: _Run) -> None:
     """The same of a run without a coarse entry, segment by segment."""
-    import numpy as np
-
-    for number in filter(state.holds, run_numbers(run)):
+    video, state = run.video, run.state
+    for number in filter(state.holds, run_numbers(run.number)):
         key = summary_key(layer, video.video_id, number)
         value = snapshot.get("summaries", key)
         if value is None:
             _refuse_missing(snapshot, layer, video, state)
         try:
-            rows, size, found = segment_key(key, value, buffer.geometry)
+            buffer.add(key, value)
         except ValueError as error:
             raise damaged_entry(video, layer, number, str(error)) from error
-        yield from buffer.add(found[None], np.array([rows]), size)
 
 
 def _refuse_missing(
@@ -167,12 +185,13 @@ def _refuse_missing(
     raise missing_entries(video, layer, there, state.held)
 
 
-def _damaged_run(video: VideoRecord, layer: int, run: int, why: str) -> StoreDamaged:
+def _damaged_run(run: _Run, layer: int, why: str) -> StoreDamaged:
+    video, first = run.video, run_numbers(run.number)[0]
     return StoreDamaged(
-        f"the index's coarse entry of the segments from {run_numbers(run)[0]} on, layer {layer} of "
-        f"video {video.name} ({video.video_id}): {why}",
+        f"the index's coarse entry of the segments from {first} on, layer {layer} of video "
+        f"{video.name} ({video.video_id}): {why}",
         REBUILD,
         video=video.video_id,
-        segment=run_numbers(run)[0],
+        segment=first,
         layer=layer,
     )

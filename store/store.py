@@ -18,6 +18,7 @@ from store.disk import make_folder, sync_folder
 from store.errors import StoreDamaged, StoreMissing, StoreRefused, disk_errors
 from store.index import FOLDER, Delete, Index, Snapshot
 from store.index_check import DATA, REBUILD
+from store.kinds import refuse_other_kinds, refuse_other_shape
 from store.life import asked_at, note_asked
 from store.lock import LOCK_NAME, FileLock, being_written, holder
 from store.lookup import (
@@ -47,7 +48,7 @@ from store.root import (
     refuse_old,
     take_guard,
 )
-from store.scan import SegmentKeys, scan_layer
+from store.scan import Scan, SegmentKeys, scan_layer
 from store.state import NOTHING_YET, VideoState
 from store.summaries import BlockRef, LayerSummaries, read_layer
 from store.tags import write_tags
@@ -199,22 +200,19 @@ class Store:
                 snapshot, layer, self._of_one_kind(snapshot, layer, video_ids), segments
             )
 
-    def scan_segments(
-        self, layer: int, videos: Sequence[tuple[VideoRecord, VideoState]], chunk: int = 8192
-    ) -> Iterator[SegmentKeys]:
+    def scan_segments(self, layer: int, scan: Scan, chunk: int = 2048) -> Iterator[SegmentKeys]:
         """One key a segment of `layer`, in chunks: a scan that holds no more than one of them.
 
         Args:
-            videos: in the order in which their segments shall come, as of one moment; segments
-                added since are passed over.
-            chunk: segments held at a time.
+            scan: of what; the same for all layers.
+            chunk: segments held at a time, give or take a run.
 
         Raises:
             As `summaries`.
         """
-        _refuse_other_kinds([video for video, _ in videos], layer)
-        with self._index.read() as snapshot:
-            yield from scan_layer(snapshot, layer, videos, chunk)
+        refuse_other_kinds(scan.kinds, layer)
+        with self._index.read(views=True) as snapshot:
+            yield from scan_layer(snapshot, layer, scan, chunk)
 
     def read_blocks(
         self, layer: int, refs: Sequence[BlockRef], device: torch.device | str = "cpu"
@@ -243,7 +241,7 @@ class Store:
             raise ValueError(f"not all of these blocks are of layer {layer}")
         records = {ref.video_id: self._record(ref.video_id) for ref in refs}
         for record in records.values():
-            _refuse_other_shape(record, records[refs[0].video_id])
+            refuse_other_shape(record, records[refs[0].video_id])
         try:
             return fetch(refs, records, self.path / VIDEOS, self.io, device)
         except StoreDamaged as error:
@@ -425,7 +423,7 @@ class Store:
     ) -> list[tuple[VideoRecord, VideoState]]:
         """Videos whose block keys are alike; tokens a block may differ."""
         videos = [self._parsed(snapshot, video_id) for video_id in video_ids]
-        _refuse_other_kinds([video for video, _ in videos], layer)
+        refuse_other_kinds([video for video, _ in videos], layer)
         self._records |= {video.video_id: video for video, _ in videos}
         return videos
 
@@ -443,26 +441,3 @@ class Store:
     def _need_write(self) -> None:
         if not self._write:
             raise ValueError("the store is open for reading only: open it with write=True")
-
-
-def _refuse_other_kinds(videos: Sequence[VideoRecord], layer: int) -> None:
-    """Block keys of all of them must be alike; tokens a block may differ."""
-    first, seen = None, set()
-    for video in videos:
-        if video.geometry in seen:
-            continue  # thousands of videos of one model
-        seen.add(video.geometry)
-        first = first or video
-        tokens = video.geometry.tokens
-        _refuse_other_shape(video, replace(first, geometry=replace(first.geometry, tokens=tokens)))
-        if not 0 <= layer < video.geometry.layers:
-            raise ValueError(f"layer {layer} of a model of {video.geometry.layers} layers")
-
-
-def _refuse_other_shape(video: VideoRecord, first: VideoRecord) -> None:
-    if video.geometry != first.geometry:
-        raise StoreRefused(
-            f"videos {first.name} and {video.name} hold KV of different shapes: "
-            f"{first_difference(first, video, ['geometry'])}",
-            "ask only videos that were ingested with the same model",
-        )

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from store import LayerSummaries, SegmentRecord, Store, VideoRecord, VideoState
+from store import LayerSummaries, Scan, SegmentRecord, Store, VideoRecord, VideoState
 from streamkv_cli.errors import NothingFoundError
 from streamkv_cli.pipeline.bounds import Bounds
 
@@ -135,12 +135,11 @@ class Catalog:
         """
         scores = np.empty(len(self._all), dtype=np.float32)
         rows = size = 0
-        videos = list(zip(self.records, self._states, strict=True))
-        for chunk in self.store.scan_segments(layer, videos):
-            stop = chunk.first + len(chunk.rows)
+        for chunk in self.store.scan_segments(layer, self._scan):
+            stop = chunk.first + len(chunk.keys)
             scores[chunk.first : stop] = score(chunk.keys).numpy(force=True)
-            rows += int(chunk.rows.sum())
-            size += int(chunk.nbytes.sum())
+            rows += chunk.rows
+            size += chunk.nbytes
         if self._admitted is not None:
             scores[~self._admitted.any] = -np.inf
         return scores, rows, size
@@ -178,6 +177,10 @@ class Catalog:
     @cached_property
     def _ids(self) -> list[str]:
         return [record.video_id for record in self.records]
+
+    @cached_property
+    def _scan(self) -> Scan:
+        return Scan(list(zip(self.records, self._states, strict=True)))
 
     @cached_property
     def _places(self) -> dict[str, int]:

@@ -6,7 +6,7 @@ import lmdb
 import pytest
 import torch
 
-from store import Store, StoreDamaged, StoreMissing, VideoState, check, coarse, rebuild
+from store import Scan, Store, StoreDamaged, StoreMissing, VideoState, check, coarse, rebuild
 from store.entries import seal, unseal
 from tests.store import samples
 
@@ -52,15 +52,19 @@ def _runs(root: Path, video: str = samples.VIDEO) -> list[int]:
 
 
 def _scanned(root: Path, state: VideoState | None = None, chunk: int = 8) -> list[list[float]]:
-    """Keys and rows of every segment in every layer."""
+    """The key of every segment in every layer."""
     with Store.open(root) as store:
         videos = [(record, state or now) for record, now in store.videos()]
-        return [
-            [*keys.flatten().tolist(), rows]
-            for layer in range(LAYERS)
-            for part in store.scan_segments(layer, videos, chunk)
-            for keys, rows in zip(part.keys.clone(), part.rows.tolist(), strict=True)
-        ]
+        found = []
+        for layer in range(LAYERS):
+            parts = store.scan_segments(layer, Scan(videos), chunk)
+            read = [(part.keys.flatten(1).tolist(), part.rows, part.nbytes) for part in parts]
+            found += [key for keys, _, _ in read for key in keys]
+            if state is None:
+                every = store.summaries(layer, [record.video_id for record, _ in videos])
+                assert sum(rows for _, rows, _ in read) == len(every)
+                assert sum(size for _, _, size in read) == every.nbytes.sum()
+        return found
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 8])
@@ -151,10 +155,11 @@ def test_every_flip_is_found(root: Path) -> None:
 def test_one_that_fits_no_more_is_found(root: Path) -> None:
     entries = sorted(_entries(root).items())
     key, value = entries[0]
-    other = seal(key, bytes(unseal(*entries[1])))  # good in itself, and another run's
-    _change(root, {key: other})
+    other = bytearray(unseal(key, value))
+    other[12] = 9  # the number of its first segment
+    _change(root, {key: seal(key, bytes(other))})
     assert [found.layer for found in check(root)] == [0]
-    with pytest.raises(StoreDamaged, match="not a coarse entry"):
+    with pytest.raises(StoreDamaged, match="it is not of this run"):
         _scanned(root)
     stranger = b"\0\1" + bytes.fromhex("44" * 8) + b"\0\0\0\0"
     surplus = key[:-1] + b"\7"
@@ -171,7 +176,7 @@ def test_a_video_that_is_gone_is_missing_not_damaged(root: Path) -> None:
     with Store.open(root, write=True) as store:
         store.remove(samples.VIDEO)
         with pytest.raises(StoreMissing, match="removed while it was searched"):
-            list(store.scan_segments(0, videos))
+            list(store.scan_segments(0, Scan(videos)))
 
 
 def test_a_run_of_the_real_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,6 +186,6 @@ def test_a_run_of_the_real_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert _runs(root) == [0, 1]
     with Store.open(root) as store:
         every = store.summaries(2, [samples.VIDEO])
-        [part] = store.scan_segments(2, store.videos())
+        [part] = store.scan_segments(2, Scan(store.videos()))
         assert torch.equal(part.keys, every.keys[torch.from_numpy(every.summary)])
-        assert part.nbytes.sum() == every.nbytes.sum()
+        assert (part.rows, part.nbytes) == (len(every), every.nbytes.sum())
