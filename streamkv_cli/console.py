@@ -44,22 +44,40 @@ class Console:
         json_lines: data as JSON Lines instead of text.
         quiet: no messages but warnings and errors.
         verbose: details as well.
+        only_page: nothing but the page goes to stdout.
+
+    Attributes:
+        on_record: told of every record, whether JSON is wanted or not.
     """
 
     def __init__(
-        self, *, json_lines: bool = False, quiet: bool = False, verbose: bool = False
+        self,
+        *,
+        json_lines: bool = False,
+        quiet: bool = False,
+        verbose: bool = False,
+        only_page: bool = False,
     ) -> None:
         self.json_lines = json_lines
         self.quiet = quiet
         self.verbose = verbose
+        self.only_page = only_page
+        self.on_record: Callable[[str, dict[str, Any]], None] | None = None
         self._bars: Bars | None = None
+
+    def page(self, text: str) -> None:
+        """A page as the one thing on stdout."""
+        _write(sys.stdout, text)
 
     def text(self, text: str, end: str = "\n") -> None:
         """Data for people and pipes, as it is."""
-        _write(sys.stdout, text + end)
+        if not self.only_page:
+            _write(sys.stdout, text + end)
 
     def record(self, type_: str, **values: Any) -> None:
         """One JSON line, where JSON is wanted."""
+        if self.on_record is not None:
+            self.on_record(type_, values)
         if self.json_lines:
             line = json.dumps({"type": type_, **values}, ensure_ascii=False, allow_nan=False)
             _write(sys.stdout, line + "\n")
@@ -70,7 +88,7 @@ class Console:
         Args:
             right: names of columns aligned right, separated by blanks.
         """
-        if self.json_lines:
+        if self.json_lines or self.only_page:
             return
         rows = [[escaped(cell) for cell in row] for row in rows]
         if sys.stdout is None or not sys.stdout.isatty():

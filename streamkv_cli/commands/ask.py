@@ -11,6 +11,7 @@ from streamkv_cli.commands.bounding import AtOption, FromOption, ToOption
 from streamkv_cli.commands.guard import guarded
 from streamkv_cli.commands.options import (
     DeviceOption,
+    HtmlOption,
     JsonOption,
     PresetName,
     QuietOption,
@@ -22,8 +23,8 @@ from streamkv_cli.commands.options import (
     VerboseOption,
     VideoOption,
 )
+from streamkv_cli.commands.paging import AnswersPage, console_for
 from streamkv_cli.commands.requests import AskRequest
-from streamkv_cli.console import Console
 
 EXAMPLE = 'Example: streamkv ask "what happens after the red car leaves?" --video talk.mp4'
 
@@ -112,6 +113,7 @@ def ask(
     ] = None,
     revision: RevisionOption = None,
     device: DeviceOption = "auto",
+    html: HtmlOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -121,7 +123,7 @@ def ask(
     All videos of the store are asked together, unless some are chosen. The answer goes to stdout
     as it comes, its evidence to stderr.
     """
-    console = Console(json_lines=json, quiet=quiet, verbose=verbose)
+    console = console_for(html, json=json, quiet=quiet, verbose=verbose)
     request = AskRequest(
         store=str(store),
         question=question,
@@ -148,4 +150,9 @@ def ask(
         device=device,
     )
     request.check()
-    ask_somewhere(request, console, sys.stdin.buffer if question == "-" else io.BytesIO())
+    stdin = sys.stdin.buffer if question == "-" else io.BytesIO()
+    if html is None:
+        ask_somewhere(request, console, stdin)
+        return
+    with AnswersPage(console, html, store):
+        ask_somewhere(request, console, stdin)

@@ -118,6 +118,15 @@ def ingest(
         bool,
         typer.Option(help="Pass over pictures that cannot be decoded.", rich_help_panel=_VIDEO),
     ] = False,
+    thumbnails: Annotated[
+        bool | None,
+        typer.Option(
+            "--thumbnails/--no-thumbnails",
+            help="Keep small pictures of some frames, for pages that `--html` writes.",
+            rich_help_panel=_VIDEO,
+            show_default="kept; else as begun",
+        ),
+    ] = None,
     preset: Annotated[
         PresetName,
         typer.Option(help="Settings the flags below start from.", rich_help_panel=_METHOD),
@@ -218,6 +227,7 @@ def ingest(
             skip_damaged,
             lambda name: console.waiting(f"loading {name}"),
             tags,
+            thumbnails,
         ).session
     elif model is None:
         raise UsageError("ingest needs to know the model", "give --model")
@@ -239,6 +249,7 @@ def ingest(
                 skip_damaged=skip_damaged,
                 codec=kv_dtype,
                 frame_tokens=frame_tokens,
+                thumbnails=thumbnails,
             ),
             tags=tags,
             on_load=lambda: console.waiting(f"loading {checkpoint.source}"),

@@ -95,6 +95,15 @@ DtypeOption = Annotated[
     Literal["auto", "float32", "float16", "bfloat16"],
     typer.Option(envvar="STREAMKV_DTYPE", help="Type computed in.", rich_help_panel="Model"),
 ]
+HtmlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--html",
+        metavar="FILE",
+        help="Write a page with pictures, for any browser; - is stdout.",
+        show_default=False,
+    ),
+]
 RevisionOption = Annotated[
     str | None, typer.Option(help="Revision of a hub model.", rich_help_panel="Model")
 ]

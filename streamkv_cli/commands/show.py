@@ -1,7 +1,11 @@
 """`streamkv show`: one video, segment by segment."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from streamkv_cli.commands.guard import guarded
 from streamkv_cli.commands.options import (
+    HtmlOption,
     JsonOption,
     QuietOption,
     SinceOption,
@@ -11,10 +15,14 @@ from streamkv_cli.commands.options import (
     VerboseOption,
     VideosArgument,
 )
+from streamkv_cli.commands.paging import console_for, hand_over
 from streamkv_cli.commands.select import select_videos
 from streamkv_cli.console import Console, bytes_text, span_text
 
-EXAMPLE = "Example: streamkv show talk.mp4"
+if TYPE_CHECKING:
+    from store import SegmentRecord, VideoRecord, VideoState
+
+EXAMPLE = "Example: streamkv show talk.mp4 --html talk.html"
 
 
 @guarded
@@ -24,15 +32,19 @@ def show(
     tag: TagFilter = None,
     since: SinceOption = None,
     until: UntilOption = None,
+    html: HtmlOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Show a video's segments: times, frames, blocks kept by layer, bytes; -v adds its profile."""
+    """Show a video's segments: times, frames, blocks kept by layer, bytes; -v adds its profile.
+
+    With --html it is a page instead: a picture of each segment, and a map of what was kept.
+    """
     from store import Store
     from streamkv_cli.errors import UsageError
 
-    console = Console(json_lines=json, quiet=quiet, verbose=verbose)
+    console = console_for(html, json=json, quiet=quiet, verbose=verbose)
     with Store.open(store) as opened:
         found = select_videos(opened, video, tags=tag, since=since, until=until)
         if len(found) > 1:
@@ -40,6 +52,23 @@ def show(
             raise UsageError(f"{len(found)} videos match, {names}", "give the id of one")
         record, state = found[0]
         segments = opened.segments(record.video_id)
+        if html is not None:
+            from streamkv_cli.pages.pictures import Pictures
+            from streamkv_cli.pages.video_page import video_page
+
+            pictures = Pictures(opened)
+            page = video_page(record, state, segments, pictures)
+            hand_over(console, html, page, pictures.unread)
+    if html is None or json:
+        _tell(console, record, state, segments)
+
+
+def _tell(
+    console: Console,
+    record: "VideoRecord",
+    state: "VideoState",
+    segments: "Sequence[SegmentRecord]",
+) -> None:
     console.record(
         "video",
         id=record.video_id,
@@ -78,7 +107,7 @@ def show(
         )
     header = ("segment", "start", "end", "frames", "blocks", "kept by layer", "size")
     console.table(header, rows, right="segment start end frames blocks size")
-    if verbose and not json:
+    if console.verbose and not console.json_lines:
         for key, value in sorted({**record.profile, **record.notes}.items()):
             console.detail(f"{key}: {value}")
 

@@ -56,9 +56,17 @@ def stats(
         if kind == by:
             tables.show(console, kind)
     total = sum(values["bytes"] for values in tables.records["video"])
-    console.record("total", videos=len(tables.records["video"]), bytes=total, index_bytes=index)
+    pictures = sum(values["thumbnail_bytes"] for values in tables.records["video"])
+    console.record(
+        "total",
+        videos=len(tables.records["video"]),
+        bytes=total,
+        thumbnail_bytes=pictures,
+        index_bytes=index,
+    )
     console.message(
-        f"{count(len(tables.records['video']), 'video')}, {bytes_text(total)} in segment files, "
+        f"{count(len(tables.records['video']), 'video')}, {bytes_text(total)} in segment files "
+        f"({bytes_text(pictures)} of it thumbnails), "
         f"{bytes_text(index)} of index"
     )
 
@@ -75,8 +83,9 @@ class _Tables:
         """Count one video in."""
         from store import CODECS
 
-        blocks = [0] * record.geometry.layers
+        blocks, thumbnails = [0] * record.geometry.layers, 0
         for segment in store.segments(record.video_id):
+            thumbnails += sum(attached.bytes for attached in segment.attachments.values())
             for layer, rows in enumerate(segment.rows()):
                 blocks[layer] += rows
         codec = CODECS.get(record.codec)  # of a later version: its blocks' size is unknown
@@ -95,6 +104,7 @@ class _Tables:
                 "bytes": state.bytes,
                 "block_bytes": sum(blocks) * size,
                 "raw_block_bytes": sum(blocks) * raw,
+                "thumbnail_bytes": thumbnails,
                 "bytes_per_hour": round(hourly(state.bytes, seconds)),
                 "asked": asked and datetime.fromtimestamp(asked, UTC).isoformat(timespec="seconds"),
             }
@@ -107,6 +117,7 @@ class _Tables:
             ("bytes", state.bytes),
             ("block_bytes", sum(blocks) * size),
             ("raw_block_bytes", sum(blocks) * raw),
+            ("thumbnail_bytes", thumbnails),
         ):
             sums[key] += value
 

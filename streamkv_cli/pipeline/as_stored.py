@@ -27,6 +27,7 @@ class StoredSessions:
         decoder, skip_damaged: as in `Settings`.
         on_load: entered while a model is loaded; told which.
         tags: given to every video.
+        thumbnails: keep small pictures of frames; None as the video was begun.
     """
 
     model: str | None
@@ -36,6 +37,7 @@ class StoredSessions:
     skip_damaged: bool
     on_load: Callable[[str], AbstractContextManager[object]]
     tags: Mapping[str, str]
+    thumbnails: bool | None = None
     _last: tuple[object, IngestSession] | None = None
 
     def session(self, store: "Store | None", source: str) -> IngestSession:
@@ -59,7 +61,7 @@ class StoredSessions:
                 choose_placement(
                     self.device, str(record.profile["dtype"]), record.profile.get("weights_in")
                 ),
-                stored_settings(record, self.decoder, self.skip_damaged),
+                stored_settings(record, self.decoder, self.skip_damaged, self.thumbnails),
                 tags=self.tags,
                 on_load=lambda: self.on_load(checkpoint.source),
             )
@@ -76,7 +78,10 @@ class StoredSessions:
 
 
 def stored_settings(
-    record: "VideoRecord", decoder: Decoder = "auto", skip_damaged: bool = False
+    record: "VideoRecord",
+    decoder: Decoder = "auto",
+    skip_damaged: bool = False,
+    thumbnails: bool | None = None,
 ) -> Settings:
     """The settings a video was ingested with, out of its profile: no default can creep in."""
     profile = record.profile
@@ -90,4 +95,5 @@ def stored_settings(
         decoder=decoder,
         skip_damaged=skip_damaged,
         frame_tokens=profile.get("frame_tokens"),
+        thumbnails=thumbnails,
     )

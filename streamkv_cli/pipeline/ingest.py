@@ -34,6 +34,7 @@ from streamkv_cli.pipeline.batches import batches, blocks_of_frames, pictures
 from streamkv_cli.pipeline.compress import Compressed, compress_segment
 from streamkv_cli.pipeline.resume import OvertakenError, ResumePoint, vision_batch
 from streamkv_cli.pipeline.slots import note_skips
+from streamkv_cli.pipeline.thumbnails import Thumbnails
 from streamkv_cli.pipeline.window import Window
 from streamkv_cli.video import Frame, FrameReader
 
@@ -50,8 +51,8 @@ class Progress:
         left_by: whose process ended while it wrote this video, in words.
         bytes: written by this run.
         blocks_seen, blocks_kept: over all layers; kept ones with summary blocks.
-        seconds: wall time by stage: decode (waiting for frames), vision, language model, write
-            (behind the others), and total.
+        seconds: wall time by stage: decode (waiting for frames), vision, language model,
+            thumbnails, write (behind the others), and total.
     """
 
     time: float = 0.0
@@ -88,6 +89,7 @@ def ingest_video(
     init_prompt: str,
     guidance_prompt: str,
     resume: ResumePoint,
+    thumbnails: bool = False,
     progress: Progress | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Progress:
@@ -98,6 +100,7 @@ def ingest_video(
         record: who the video is; its profile must describe the other arguments.
         layout: of its blocks.
         duration: seconds of video, where that is known for certain.
+        thumbnails: keep small pictures of some of its frames with each segment.
         progress: of the gaps of this video that this run has filled, to be added to.
 
     Raises:
@@ -125,6 +128,7 @@ def ingest_video(
         )
         guidance = () if method.keeps_everything else model.guidance(guidance_prompt)
         begun = progress.frames
+        seen = Thumbnails() if thumbnails else None
         with store.writer(record) as writer, _Commits(writer, progress) as commits:
             if writer.next_number != resume.number or writer.state.complete:
                 raise OvertakenError
@@ -146,7 +150,9 @@ def ingest_video(
                 if following is not None:
                     notes |= {"next_frame": following.index, "next_time": following.time}
                 spans = _spans(segment, 1 / fps, duration)
-                commits.put(segment, spans, compressed, following is None, notes)
+                with progress.timed("thumbnails"):
+                    attached = seen.take() if seen is not None else {}
+                commits.put(segment, spans, compressed, following is None, notes, attached)
                 return resume.gap is not None and segment.number == resume.gap.last
 
             def encode() -> None:
@@ -170,6 +176,9 @@ def ingest_video(
                         ):
                             if finish(segment, first):
                                 return
+                        if seen is not None:
+                            with progress.timed("thumbnails"):
+                                seen.add(first)
                         progress.frames += len(block)
                         progress.time = last.time + 1 / fps
                     on_progress(progress)
@@ -231,11 +240,12 @@ class _Commits:
         compressed: Compressed,
         final: bool,
         notes: dict[str, Any],
+        attachments: dict[str, bytes],
     ) -> None:
         """Hand a segment over; waits while more than one is still being written."""
         self._collect(1)
         self._pending.append(
-            self._thread.submit(self._commit, segment, spans, compressed, final, notes)
+            self._thread.submit(self._commit, segment, spans, compressed, final, notes, attachments)
         )
 
     def _commit(
@@ -245,6 +255,7 @@ class _Commits:
         compressed: Compressed,
         final: bool,
         notes: dict[str, Any],
+        attachments: dict[str, bytes],
     ) -> SegmentRecord:
         with self._progress.timed("write"):
             return self._writer.commit(
@@ -257,6 +268,7 @@ class _Commits:
                 summary=compressed.summary,
                 final=final,
                 notes=notes,
+                attachments=attachments,
             )
 
     def _collect(self, leave: int) -> None:

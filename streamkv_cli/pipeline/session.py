@@ -50,6 +50,8 @@ class Settings:
         codec: how blocks are written, a name of `store.CODECS`; None goes on as a video was begun,
             and begins with DEFAULT_CODEC, or raw where the method keeps everything.
         frame_tokens: most visual tokens of a block; None takes the model family's default.
+        thumbnails: keep small pictures of some frames; None goes on as a video was begun, and
+            begins with them.
     """
 
     method: "Method"
@@ -60,6 +62,7 @@ class Settings:
     skip_damaged: bool = False
     codec: str | None = None
     frame_tokens: int | None = None
+    thumbnails: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,12 @@ class IngestSession:
         name = self._settings.codec or default
         same = name == "bf16" and self._placement.dtype_name == "bfloat16"
         return "raw" if same else name
+
+    def _thumbnails(self, begun: VideoRecord | None) -> bool:
+        """Whether pictures are kept; a memory of before there were any goes on without."""
+        if self._settings.thumbnails is not None:
+            return self._settings.thumbnails
+        return begun is None or bool(begun.notes.get("thumbnails", False))
 
     def look_up(self, store: Store | None, source: str) -> Upcoming:
         """See what a source is and what the store has of it; decodes nothing and never fails.
@@ -301,6 +310,7 @@ class IngestSession:
                     init_prompt=settings.init_prompt,
                     guidance_prompt=settings.guidance_prompt,
                     resume=video.resume,
+                    thumbnails=self._thumbnails(video.stored[0] if video.stored else None),
                     progress=progress,
                     on_progress=progressed,
                 )
@@ -356,6 +366,7 @@ class IngestSession:
                 "revision": self._checkpoint.revision,
                 "preset": self._settings.method.name,
                 "duration": duration,
+                "thumbnails": self._thumbnails(None),
                 **note_layout(layout),
             },
             codec=profile["codec"],

@@ -15,6 +15,7 @@ from tiny_checkpoint import write_tiny_checkpoint
 from streamkv_cli.app import COMMANDS
 from tests.clips import numbered, write_clip
 from tests.conftest import Streamkv
+from tests.store.samples import damage_last_block
 
 
 def json_lines(text: str) -> list[dict]:
@@ -218,9 +219,7 @@ def test_a_damaged_block_is_named_and_never_used(
     streamkv: Streamkv, ingested: Path, store: Path
 ) -> None:
     files = sorted(store.glob("videos/*/*.safetensors"))
-    data = bytearray(files[2].read_bytes())
-    data[-100] ^= 4
-    files[2].write_bytes(data)
+    damage_last_block(files[2])
     line = one_line_error(streamkv("ask", "who?", "--blocks", "999"), 4)
     assert "scenes.mp4" in line
     assert "segment 2" in line

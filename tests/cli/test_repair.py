@@ -17,6 +17,7 @@ from store import check
 from streamkv_cli.method.threshold import CalibratedThreshold
 from tests.cli.test_commands import json_lines, one_line_error
 from tests.conftest import Streamkv
+from tests.store.samples import damage_last_block
 
 SETTINGS = (
     "--fps",
@@ -39,12 +40,6 @@ def ingested(streamkv: Streamkv, demo_video: Path, tiny: Path) -> Path:
     return demo_video
 
 
-def flip_last_byte(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
-
-
 @pytest.mark.parametrize("lost", [[2], [0, 1, 4]])
 def test_lost_seconds_come_back_bit_for_bit(
     streamkv: Streamkv, ingested: Path, store: Path, lost: list[int]
@@ -53,7 +48,7 @@ def test_lost_seconds_come_back_bit_for_bit(
     whole = {path: path.read_bytes() for path in files}
     whole_answer = streamkv("ask", "what?", "--max-new-tokens", "6", "--json").stdout
     for number in lost:
-        flip_last_byte(files[number])
+        damage_last_block(files[number])
     assert streamkv("check").returncode == 0
     found = streamkv("check", "--read-data", "--json")
     assert found.returncode == 4
@@ -144,7 +139,7 @@ def test_as_stored_needs_a_stored_video(
 
 def test_findings_are_one_line_each(streamkv: Streamkv, ingested: Path, store: Path) -> None:
     files = sorted(store.glob("videos/*/*.safetensors"))
-    flip_last_byte(files[3])
+    damage_last_block(files[3])
     (files[0].parent / "00000006.safetensors.tmp").write_bytes(b"x")
     result = streamkv("check", "--read-data")
     damage, orphan = result.stdout.splitlines()

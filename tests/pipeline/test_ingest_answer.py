@@ -81,6 +81,7 @@ def ingest(
                 init_prompt=INIT,
                 guidance_prompt=GUIDANCE,
                 resume=resume,
+                thumbnails=True,
             )
 
 
@@ -217,6 +218,9 @@ def test_an_interrupted_ingest_ends_with_the_same_bytes(
     resumed = segment_files(broken)
     assert list(resumed) == list(expected)
     assert resumed == expected
+    with Store.open(broken) as store:
+        names = [list(segment.attachments) for segment in store.segments(VIDEO_ID)]
+    assert names == [[f"thumbnail-{t:06}000.jpg"] for t in range(1, 48, 8)]
 
 
 def test_one_frame_is_a_memory(tmp_path: Path, model: VideoLLM, tiny: Path) -> None:

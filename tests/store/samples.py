@@ -19,6 +19,7 @@ from store import (
     VideoWriter,
 )
 from store.entries import COMMIT_KEY, seal
+from store.segment_file import read_head
 
 VIDEO = "0123456789abcdef"
 OTHER = "fedcba9876543210"
@@ -107,6 +108,12 @@ def sign(env: lmdb.Environment, txn: lmdb.Transaction) -> None:
     """Name the commit in the index, as every write of the store does."""
     number = seal(COMMIT_KEY, b"%d" % txn.id())
     txn.put(COMMIT_KEY, number, db=env.open_db(b"meta", txn=txn))
+
+
+def damage_last_block(path: Path) -> None:
+    """Flip a bit of the last block of the last layer; what is attached lies behind it."""
+    layout = read_head(path).layout
+    flip(path, min([*layout.attachments.values(), layout.total]) - 1)
 
 
 def segment_path(store: Path, number: int, video_id: str = VIDEO) -> Path:
