@@ -13,6 +13,7 @@ from streamkv_cli.commands.options import (
     DeviceOption,
     HtmlOption,
     JsonOption,
+    ModelOption,
     PresetName,
     QuietOption,
     RevisionOption,
@@ -101,16 +102,7 @@ def ask(
     seed: Annotated[
         int, typer.Option(min=0, max=2**32, help="Seed of sampling.", rich_help_panel=_ANSWER)
     ] = 0,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="The model, where it has moved.",
-            rich_help_panel=_MODEL,
-            show_default="as ingested",
-        ),
-    ] = None,
+    model: ModelOption = None,
     revision: RevisionOption = None,
     device: DeviceOption = "auto",
     html: HtmlOption = None,

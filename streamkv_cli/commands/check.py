@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streamkv_cli.commands.guard import guarded
-from streamkv_cli.commands.options import JsonOption, QuietOption, StoreOption
+from streamkv_cli.commands.options import (
+    JsonOption,
+    QuietOption,
+    SinceOption,
+    StoreOption,
+    TagFilter,
+    UntilOption,
+    VideosArgument,
+)
 from streamkv_cli.console import Console, bytes_text, count, escaped
 from streamkv_cli.errors import EXIT_STORE_REFUSED
 
@@ -18,12 +26,13 @@ EXAMPLE = "Example: streamkv check --read-data"
 @guarded
 def check(
     store: StoreOption,
-    videos: Annotated[
-        list[str] | None, typer.Argument(help="Names, globs or ids; all without one.")
-    ] = None,
+    videos: VideosArgument = None,
     read_data: Annotated[
         bool, typer.Option(help="Read and verify every byte, not only heads and the index.")
     ] = False,
+    tag: TagFilter = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -36,11 +45,12 @@ def check(
 
     console = Console(json_lines=json, quiet=quiet)
     wanted: list[str] = []
-    if videos:
+    if videos or tag or since or until:
         from streamkv_cli.commands.select import select_videos
 
         with Store.open(store) as opened:
-            wanted = [record.video_id for record, _ in select_videos(opened, videos)]
+            found = select_videos(opened, videos, tags=tag, since=since, until=until)
+            wanted = [record.video_id for record, _ in found]
     checked, verified, damaged = 0, 0, 0
 
     def tell(_: "VideoRecord", size: int) -> None:

@@ -104,6 +104,16 @@ HtmlOption = Annotated[
         show_default=False,
     ),
 ]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="The model, where it has moved.",
+        rich_help_panel="Model",
+        show_default="as ingested",
+    ),
+]
 RevisionOption = Annotated[
     str | None, typer.Option(help="Revision of a hub model.", rich_help_panel="Model")
 ]

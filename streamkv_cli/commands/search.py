@@ -10,6 +10,7 @@ from streamkv_cli.commands.guard import guarded
 from streamkv_cli.commands.options import (
     DeviceOption,
     JsonOption,
+    ModelOption,
     QuietOption,
     RevisionOption,
     SinceOption,
@@ -48,16 +49,7 @@ def search(
             "summary blocks pick segments first.",
         ),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="The model, where it has moved.",
-            rich_help_panel="Model",
-            show_default="as ingested",
-        ),
-    ] = None,
+    model: ModelOption = None,
     revision: RevisionOption = None,
     device: DeviceOption = "auto",
     json: JsonOption = False,

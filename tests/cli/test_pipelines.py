@@ -63,7 +63,7 @@ def test_found_seconds_are_cut_out_and_questions_become_csv(
     shell: Streamkv, streamkv: Streamkv, tmp_path: Path
 ) -> None:
     assert streamkv("ingest", CLIP, "-m", "demo", "-q").returncode == 0
-    result = shell("cut_found.sh", "where was the pink circle?", tmp_path / "clips")
+    result = shell("cut_found.sh", "the pink circle", tmp_path / "clips", "--limit", "3")
     assert result.returncode == 0, result.stderr
     lines = [line.split("\t") for line in result.stdout.splitlines()]
     assert len(lines) == 3

@@ -1,15 +1,33 @@
 """Which videos are meant: names, dates, tags; one piece of code for every command."""
 
+import importlib
+import inspect
+import json
+import typing
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from store import Store
+from streamkv_cli.app import COMMANDS, app
+from streamkv_cli.commands.options import (
+    SinceOption,
+    TagFilter,
+    UntilOption,
+    VideoOption,
+    VideosArgument,
+)
 from streamkv_cli.commands.select import moment, parse_tags, select_videos
 from streamkv_cli.errors import NothingFoundError, UsageError
 from tests.store import samples
+
+
+def _function(name: str) -> Any:
+    return getattr(importlib.import_module(f"streamkv_cli.commands.{name}"), name)
+
 
 NOW = datetime(2026, 5, 10, 12, tzinfo=UTC)
 VIDEOS = {
@@ -125,3 +143,62 @@ def test_tags_are_read_as_key_and_value() -> None:
     for wrong in ("camera", "=lobby"):
         with pytest.raises(UsageError, match="is not KEY=VALUE"):
             parse_tags([wrong])
+
+
+TAKE_VIDEOS = sorted(
+    name
+    for name in COMMANDS
+    if name != "ingest"
+    and {"video", "videos"} & inspect.signature(_function(name)).parameters.keys()
+)
+
+
+def test_the_commands_that_take_stored_videos() -> None:
+    assert TAKE_VIDEOS == ["ask", "check", "ls", "rm", "search", "show", "stats", "tag"]
+
+
+@pytest.mark.parametrize("name", TAKE_VIDEOS)
+def test_a_command_that_takes_videos_takes_all_filters(name: str) -> None:
+    given = typing.get_type_hints(_function(name), include_extras=True)
+    assert given.get("video", given.get("videos")) in (VideosArgument, VideoOption)
+    assert (given["tag"], given["since"], given["until"]) == (TagFilter, SinceOption, UntilOption)
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        (["--tag", "camera=*o*"], ["a.mp4", "b.mp4"]),
+        (["--since", "2026-05-02T00:00Z", "--until", "2026-05-02T23:00Z"], ["b.mp4"]),
+        (["--tag", "camera", "--until", "2026-05-02T00:00Z"], ["a.mp4"]),
+    ],
+)
+def test_every_command_chooses_the_same(
+    shelf: Store,
+    capsys: pytest.CaptureFixture[str],
+    filters: list[str],
+    expected: list[str],
+) -> None:
+    shelf.close()
+    where = ["--json", "--store", str(shelf.path)]
+    ids = [VIDEOS[name][0] for name in expected]
+    show = [["show"]] if len(expected) == 1 else []  # which shows one video
+    for words in (["ls"], *show, ["stats"], ["check"], ["tag", "seen=yes"], ["rm"]):
+        told = _told(capsys, [*words, *filters, *where])
+        if words == ["check"]:
+            assert told[-1]["segments"] == len(expected)
+        else:
+            found = [line["id"] for line in told if line["type"] in _ONE_A_VIDEO]
+            assert (words, found) == (words, ids)
+    with Store.open(shelf.path) as left:
+        assert not {record.name for record, _ in left.videos()} & set(expected)
+
+
+_ONE_A_VIDEO = ("video", "tagged", "removed")
+
+
+def _told(capsys: pytest.CaptureFixture[str], words: list[str]) -> list[dict[str, Any]]:
+    with pytest.raises(SystemExit) as ended:
+        app(words)
+    out, err = capsys.readouterr()
+    assert ended.value.code == 0, err
+    return [json.loads(line) for line in out.splitlines()]
