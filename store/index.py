@@ -90,6 +90,11 @@ class Index:
             raise StoreDamaged(f"the index is not of format {FORMAT}: {self.folder}", REBUILD)
         self.format = signatures[found]
 
+    @property
+    def current(self) -> bool:
+        """Whether it is still what lies in its folder."""
+        return self._watch.current
+
     def close(self) -> None:
         """Close the environment; may be called twice."""
         self._watch.mend()

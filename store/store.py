@@ -138,6 +138,11 @@ class Store:
         drop_guard(self._guard)
         self._guard = -1
 
+    @property
+    def current(self) -> bool:
+        """Whether it is still what lies in its folder: not removed, replaced, rebuilt, migrated."""
+        return (self.path / MARKER).exists() and self._index.current
+
     def videos(self) -> list[tuple[VideoRecord, VideoState]]:
         """Every video and how far it has come, in order of their ids."""
         with self._index.read() as snapshot:

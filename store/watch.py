@@ -47,6 +47,14 @@ class Watch:
                 os.close(self._fd)
             self._fd = -1
 
+    @property
+    def current(self) -> bool:
+        """Whether the file under the name is still the one that was opened."""
+        try:
+            return os.path.samestat(os.stat(self._data), os.fstat(self._fd))
+        except OSError:
+            return False
+
     def begin(self) -> None:
         """Before a transaction: both files.
 

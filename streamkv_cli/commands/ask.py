@@ -14,6 +14,7 @@ from streamkv_cli.commands.options import (
     HtmlOption,
     JsonOption,
     ModelOption,
+    NoServerOption,
     PresetName,
     QuietOption,
     RevisionOption,
@@ -106,6 +107,7 @@ def ask(
     revision: RevisionOption = None,
     device: DeviceOption = "auto",
     html: HtmlOption = None,
+    no_server: NoServerOption = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -144,7 +146,7 @@ def ask(
     request.check()
     stdin = sys.stdin.buffer if question == "-" else io.BytesIO()
     if html is None:
-        ask_somewhere(request, console, stdin)
+        ask_somewhere(request, console, stdin, no_server=no_server)
         return
     with AnswersPage(console, html, store):
-        ask_somewhere(request, console, stdin)
+        ask_somewhere(request, console, stdin, no_server=no_server)

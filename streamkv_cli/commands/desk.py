@@ -15,7 +15,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Desk(Protocol):
+class Models(Protocol):
+    """Where models come from."""
+
+    def find(self, source: str, revision: str | None) -> "Checkpoint":
+        """The checkpoint of that name; as `find_checkpoint`."""
+        ...
+
+    def load(self, checkpoint: "Checkpoint", placement: "Placement") -> "VideoLLM":
+        """The checkpoint as a loaded model."""
+        ...
+
+
+class Desk(Models, Protocol):
     """What a question needs besides itself; a server has another one than a single command."""
 
     @property
@@ -25,14 +37,6 @@ class Desk(Protocol):
 
     def turn(self, work: Callable[[], T]) -> T:
         """Do a piece of work with the store and the model, when it is this request's turn."""
-        ...
-
-    def find(self, source: str, revision: str | None) -> "Checkpoint":
-        """The checkpoint of that name; as `find_checkpoint`."""
-        ...
-
-    def load(self, checkpoint: "Checkpoint", placement: "Placement") -> "VideoLLM":
-        """The checkpoint as a loaded model."""
         ...
 
     def shelf(self, exact_frames: int | None) -> "Shelf":

@@ -114,6 +114,14 @@ ModelOption = Annotated[
         show_default="as ingested",
     ),
 ]
+NoServerOption = Annotated[
+    bool,
+    typer.Option(
+        "--no-server",
+        help="Load the model here, even where streamkv serve has it.",
+        rich_help_panel="Model",
+    ),
+]
 RevisionOption = Annotated[
     str | None, typer.Option(help="Revision of a hub model.", rich_help_panel="Model")
 ]

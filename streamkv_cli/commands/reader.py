@@ -8,8 +8,9 @@ from streamkv_cli.errors import ModelError, NothingFoundError
 
 if TYPE_CHECKING:
     from store import VideoRecord, VideoState
-    from streamkv_cli.commands.desk import Desk
+    from streamkv_cli.commands.desk import Models
     from streamkv_cli.model.checkpoint import Checkpoint
+    from streamkv_cli.model.device import Placement
     from streamkv_cli.model.video_llm import VideoLLM
 
     Video = tuple[VideoRecord, VideoState]
@@ -29,7 +30,7 @@ class Reader:
         chosen: the videos that the command line chose.
         model, revision: the user's choice; None leaves it to the videos.
         device: where to run it.
-        desk: finds it and loads it.
+        models: finds it and loads it.
 
     Raises:
         NothingFoundError: no chosen video has anything stored yet.
@@ -44,15 +45,15 @@ class Reader:
         model: str | None,
         revision: str | None,
         device: str,
-        desk: "Desk",
+        models: "Models",
     ) -> None:
         self._console = console
         self._device = device
-        self._desk = desk
+        self._models = models
         self._selective = model is not None
         videos = begun(chosen)
         _tell_partial(console, videos)
-        self.checkpoint = _checkpoint(desk, videos[0][0], model, revision)
+        self.checkpoint = _checkpoint(models, videos[0][0], model, revision)
         self._left_out: set[str] = set()
         self._profiles: dict[tuple[Any, ...], dict[str, Any]] = {}
         self.first = self._first(videos)
@@ -93,17 +94,21 @@ class Reader:
     def load(self) -> "VideoLLM":
         """The model; loaded once."""
         if self._loaded is None:
-            from dataclasses import replace
-
-            from streamkv_cli.model.device import choose_placement
-
-            stored = self.first.profile
-            placement = choose_placement(self._device, stored["dtype"], stored.get("weights_in"))
-            placement = replace(placement, vision=False)  # no frame is looked at
+            placement = self.placement()
             self._console.detail(f"device: {placement.reason} when it was ingested")
             with self._console.waiting(f"loading {self.checkpoint.source}"):
-                self._loaded = self._desk.load(self.checkpoint, placement)
+                self._loaded = self._models.load(self.checkpoint, placement)
         return self._loaded
+
+    def placement(self) -> "Placement":
+        """Where the model runs, in the type that the videos were ingested in."""
+        from dataclasses import replace
+
+        from streamkv_cli.model.device import choose_placement
+
+        stored = self.first.profile
+        placement = choose_placement(self._device, stored["dtype"], stored.get("weights_in"))
+        return replace(placement, vision=False)  # no frame is looked at
 
     def _first(self, videos: Sequence["Video"]) -> "VideoRecord":
         """The video that the others have to agree with."""
@@ -182,12 +187,12 @@ def _names(names: Sequence[str]) -> str:
 
 
 def _checkpoint(
-    desk: "Desk", record: "VideoRecord", model: str | None, revision: str | None
+    models: "Models", record: "VideoRecord", model: str | None, revision: str | None
 ) -> "Checkpoint":
     """The model a video was ingested with, wherever it lies now, or the user's choice."""
     notes = record.notes
     try:
-        return desk.find(model or notes["model"], revision or notes["revision"] or None)
+        return models.find(model or notes["model"], revision or notes["revision"] or None)
     except ModelError as error:
         if model:
             raise

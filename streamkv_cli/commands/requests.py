@@ -1,9 +1,16 @@
 """What is asked for, apart from how it was typed: by a command line or by a request."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Self, get_args, get_type_hints
 
 from streamkv_cli.commands.bounding import moments
 from streamkv_cli.errors import UsageError
+
+_ANY = float("inf")
+PRESETS = ("default", "paper", "official")
+_LIST = ", ".join(PRESETS)
+_NEEDED = ("store", "question", "words")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +34,47 @@ class Request:
     revision: str | None = None
     device: str = "auto"
 
+    RANGES: ClassVar[dict[str, tuple[float, float]]] = {"exact_frames": (0, _ANY)}
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """A request from JSON values, named like the flags: exact_frames or exact-frames, from.
+
+        Raises:
+            UsageError: a field is unknown or missing, or its value cannot be used.
+        """
+        kinds = get_type_hints(cls)
+        known = {field.name.rstrip("_"): field.name for field in fields(cls)}
+        given: dict[str, Any] = {}
+        for key, value in values.items():
+            name = known.get(key.replace("-", "_").rstrip("_"))
+            if name is None:
+                raise UsageError(
+                    f"the request has a field {key!r}", f"known: {', '.join(sorted(known))}"
+                )
+            if name in ("video", "tag") and isinstance(value, str):
+                value = [value]
+            if name in ("at", "from_", "to") and type(value) in (int, float):
+                value = str(value)
+            if not _fits(value, kinds[name]):
+                raise UsageError(f"{key} of the request is of a wrong kind: {value!r}")
+            given[name] = value
+        try:
+            return cls(**given)
+        except TypeError:
+            lacking = [f for f in known if known[f] not in given and f in _NEEDED]
+            raise UsageError(f"the request has no {lacking[0]}") from None
+
     def check(self) -> None:
         """Refuse what can be refused without looking at anything.
 
         Raises:
             UsageError: values that cannot work, alone or together.
         """
+        for name, (least, most) in self.RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise UsageError(f"{name} {value:g} is not between {least:g} and {most:g}")
         moments(self.at, self.from_, self.to)
 
 
@@ -52,8 +94,20 @@ class AskRequest(Request):
     top_k: int | None = None
     seed: int = 0
 
+    RANGES: ClassVar[dict[str, tuple[float, float]]] = Request.RANGES | {
+        "blocks": (1, _ANY),
+        "local": (0, _ANY),
+        "max_new_tokens": (1, _ANY),
+        "temperature": (0, _ANY),
+        "top_p": (0, 1),
+        "top_k": (1, _ANY),
+        "seed": (0, 1 << 32),
+    }
+
     def check(self) -> None:
         """As `Request.check`."""
+        if self.preset not in (None, *PRESETS):
+            raise UsageError(f"there is no preset {self.preset}", f"there are {_LIST}")
         if self.temperature == 0 and (self.top_p is not None or self.top_k is not None):
             raise UsageError("--top-p and --top-k need sampling", "give a --temperature above 0")
         if self.null and self.question != "-":
@@ -68,3 +122,16 @@ class SearchRequest(Request):
     words: str
     limit: int = 10
     min_score: float = 1.0
+
+    RANGES: ClassVar[dict[str, tuple[float, float]]] = Request.RANGES | {"limit": (1, _ANY)}
+
+
+def _fits(value: object, kind: Any) -> bool:
+    """Whether a JSON value is of a field's type."""
+    kinds = get_args(kind) or (kind,)
+    if kind == list[str] or list[str] in kinds:
+        texts = isinstance(value, list) and all(isinstance(word, str) for word in value)
+        return texts or (value is None and type(None) in kinds)
+    if float in kinds:
+        kinds += (int,)
+    return type(value) in kinds

@@ -11,6 +11,7 @@ from streamkv_cli.commands.options import (
     DeviceOption,
     JsonOption,
     ModelOption,
+    NoServerOption,
     QuietOption,
     RevisionOption,
     SinceOption,
@@ -52,6 +53,7 @@ def search(
     model: ModelOption = None,
     revision: RevisionOption = None,
     device: DeviceOption = "auto",
+    no_server: NoServerOption = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -79,4 +81,4 @@ def search(
         device=device,
     )
     request.check()
-    search_somewhere(request, console)
+    search_somewhere(request, console, no_server=no_server)

@@ -20,6 +20,9 @@ from streamkv_cli.pipeline.evidence import Evidence, gather
 from streamkv_cli.pipeline.retrieve import Retriever
 from streamkv_cli.pipeline.slots import layout_of
 
+Prefixes = dict[tuple[int, ...], list[Context]]
+"""Init prompts by their tokens: KV of each layer."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -69,14 +72,18 @@ class Answer:
 class _Words(TextStreamer):
     """Hands words on as they come and notes when the first token did."""
 
-    def __init__(self, tokenizer: Any, on_text: Callable[[str], None]) -> None:
+    def __init__(
+        self, tokenizer: Any, on_text: Callable[[str], None], check: Callable[[], None]
+    ) -> None:
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
+        self._check = check
         self._on_text = on_text
         self.first_token: float | None = None
         self.pieces: list[str] = []
 
     def put(self, value: Tensor) -> None:
         """Take the prompt (once, first) or the next token."""
+        self._check()
         if not self.next_tokens_are_prompt and self.first_token is None:
             self.first_token = time.perf_counter()
         super().put(value)
@@ -97,13 +104,23 @@ class Asker:
         model: the one that the videos were ingested with.
         method: retrieval settings.
         sampling: how words are picked.
+        prefixes: init prompts that are encoded already; added to.
+        check: called at every layer's choice and every token; may raise to give the answer up.
     """
 
-    def __init__(self, model: VideoLLM, method: Method, sampling: Sampling) -> None:
+    def __init__(
+        self,
+        model: VideoLLM,
+        method: Method,
+        sampling: Sampling,
+        prefixes: Prefixes | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         self.model = model
         self.method = method
         self.sampling = sampling
-        self._prefixes: dict[tuple[int, ...], list[Context]] = {}
+        self._prefixes = {} if prefixes is None else prefixes
+        self._check = check
 
     def answer(
         self,
@@ -127,13 +144,18 @@ class Asker:
         layouts = [layout_of(record, model) for record in catalog.records]
         retriever = Retriever(catalog, self.prefix(prompt), layouts, self.method)
         before = copy.copy(io)
+
+        def choose(layer: int, queries: Tensor) -> Context:
+            self._check()
+            return retriever.choose(layer, queries)
+
         if not retriever.everything_fits:
-            model.probe(prompt, retriever.choose, retriever.place)
+            model.probe(prompt, choose, retriever.place)
             retriever.settle()
-        words = _Words(model.tokenizer, on_text)
+        words = _Words(model.tokenizer, on_text, self._check)
         torch.manual_seed(self.sampling.seed)
         config = _generation(model, self.sampling)
-        tokens = model.generate(prompt, retriever.choose, retriever.place, config, words)
+        tokens = model.generate(prompt, choose, retriever.place, config, words)
         done = time.perf_counter()
         return Answer(
             text="".join(words.pieces).strip(),

@@ -231,20 +231,34 @@ class Shelf:
     Args:
         store: open for reading.
         exact_frames: as of `Catalog`.
+        room: frames of video of all catalogs that are kept; the last one is kept in any case.
     """
 
-    def __init__(self, store: Store, exact_frames: int = EXACT_FRAMES) -> None:
+    def __init__(self, store: Store, exact_frames: int = EXACT_FRAMES, room: int = 0) -> None:
         self._store = store
         self._exact_frames = exact_frames
-        self._last: tuple[object, Catalog] | None = None
+        self._room = room
+        self._kept: list[tuple[object, int, Catalog]] = []
 
     def catalog(self, videos: Sequence[tuple[VideoRecord, VideoState]], bounds: Bounds) -> Catalog:
         """What may be drawn from these videos, as far as they have come by now."""
-        key = ([(r.video_id, state.segments, state.missing) for r, state in videos], bounds)
-        if self._last is None or self._last[0] != key:
-            self._last = None  # give its memory back first
-            self._last = key, Catalog(self._store, videos, bounds, self._exact_frames)
-        return self._last[1]
+        # Under the same id there may be another memory by now, of other settings.
+        key = ([(r.video_id, r.profile, r.notes, state) for r, state in videos], bounds)
+        found = next((kept for kept in self._kept if kept[0] == key), None)
+        if found is None:
+            frames = sum(state.frames for _, state in videos)
+            self._make_room(frames)
+            catalog = Catalog(self._store, videos, bounds, self._exact_frames)
+            found = key, 0 if catalog.coarse else frames, catalog
+        else:
+            self._kept.remove(found)
+        self._kept.append(found)
+        return found[2]
+
+    def _make_room(self, frames: int) -> None:
+        """Give memory back before more is taken: what was not used longest goes first."""
+        while self._kept and sum(kept[1] for kept in self._kept) + frames > self._room:
+            del self._kept[0]
 
     def note_asked(self, video_ids: Iterable[str]) -> None:
         """Remember that these videos answered a question now."""
