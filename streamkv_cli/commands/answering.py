@@ -44,7 +44,7 @@ def run_ask(request: AskRequest, console: Console, desk: Desk, stdin: BinaryIO) 
         return Session(
             console,
             desk.asker(reader.load(), method, sampling),
-            desk.shelf(request.exact_frames),
+            lambda: desk.shelf(request.exact_frames),
             lambda question: reader.readable(
                 _choose(request, desk, question.videos or request.video)
             ),

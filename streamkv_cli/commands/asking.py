@@ -27,7 +27,7 @@ class Session:
     Args:
         console: where answers and complaints go.
         asker: the loaded model.
-        shelf: what may be drawn from.
+        shelf: gives, within a turn, what may be drawn from.
         videos: the videos a question is about.
         each: every video by itself.
         turn: does a piece of work when it is this session's turn.
@@ -37,7 +37,7 @@ class Session:
         self,
         console: Console,
         asker: "Asker",
-        shelf: "Shelf",
+        shelf: "Callable[[], Shelf]",
         videos: "Callable[[Question], list[Video]]",
         *,
         each: bool,
@@ -94,7 +94,8 @@ class Session:
     def _ask(self, question: Question, videos: "list[Video]") -> None:
         console = self._console
         bounds = bounds_of(question.at, question.start, question.end)
-        catalog = self._shelf.catalog(videos, bounds)
+        shelf = self._shelf()
+        catalog = shelf.catalog(videos, bounds)
         if not self._warned:
             _warn_long(console, self._asker, catalog)
             self._warned = True
@@ -106,7 +107,7 @@ class Session:
         )
         # A question to a whole archive keeps what it was answered from, not all there is.
         drawn = {found.video_id for found in answer.evidence}
-        self._shelf.note_asked(drawn if len(videos) > 1 else {videos[0][0].video_id})
+        shelf.note_asked(drawn if len(videos) > 1 else {videos[0][0].video_id})
         extra: dict[str, Any] = {}
         if question.id is not None:
             extra["id"] = question.id

@@ -57,6 +57,7 @@ class OwnDesk:
 
     def __init__(self, store: "Store") -> None:
         self.store = store
+        self._shelf: Shelf | None = None
 
     def turn(self, work: Callable[[], T]) -> T:
         """Now."""
@@ -75,10 +76,13 @@ class OwnDesk:
         return load_model(checkpoint, placement)
 
     def shelf(self, exact_frames: int | None) -> "Shelf":
-        """A new one."""
+        """Always the same one."""
         from streamkv_cli.pipeline.catalog import EXACT_FRAMES, Shelf
 
-        return Shelf(self.store, EXACT_FRAMES if exact_frames is None else exact_frames)
+        if self._shelf is None:
+            frames = EXACT_FRAMES if exact_frames is None else exact_frames
+            self._shelf = Shelf(self.store, frames)
+        return self._shelf
 
     def asker(self, model: "VideoLLM", method: "Method", sampling: "Sampling") -> "Asker":
         """A new one."""
