@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,10 @@ class IOCount:
     runs: int = 0
 
 
+_MOST_FILES = 64
+"""Files open at once; archives have more segments than a process may open."""
+
+
 def fill(
     parts: Sequence[memoryview],
     refs: Sequence[BlockRef],
@@ -54,20 +59,49 @@ def fill(
         StoreDiskError: the disk failed.
     """
     order = sorted(range(len(refs)), key=lambda i: (refs[i].video_id, refs[i].segment, refs[i].row))
-    for file in _groups(order, refs):
-        first = refs[file[0]]
-        path = videos / first.video_id / file_name(first.segment)
-        with disk_errors(path):
-            try:
-                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            except FileNotFoundError:
-                raise _damaged(first, names, "its file is missing") from None
-            try:
-                count.files += 1
-                for run in _runs(file, refs):
-                    _read_run(fd, parts, run, refs, count, names)
-            finally:
-                os.close(fd)
+    files = list(_groups(order, refs))
+    for at in range(0, len(files), _MOST_FILES):
+        with ExitStack() as opened:
+            todo = [
+                (_open(refs[file[0]], videos, names, opened), list(_runs(file, refs)))
+                for file in files[at : at + _MOST_FILES]
+            ]
+            count.files += len(todo)
+            for fd, runs in todo:
+                _announce(fd, runs, refs)
+            for fd, runs in todo:
+                with disk_errors(_path(refs[runs[0][0]], videos)):
+                    for run in runs:
+                        _read_run(fd, parts, run, refs, count, names)
+
+
+def _open(ref: BlockRef, videos: Path, names: Mapping[str, str], opened: ExitStack) -> int:
+    """The file of a block, closed with `opened`."""
+    path = _path(ref, videos)
+    with disk_errors(path):
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            raise _damaged(ref, names, "its file is missing") from None
+    opened.callback(os.close, fd)
+    return fd
+
+
+def _path(ref: BlockRef, videos: Path) -> Path:
+    return videos / ref.video_id / file_name(ref.segment)
+
+
+def _announce(fd: int, runs: Sequence[Sequence[int]], refs: Sequence[BlockRef]) -> None:
+    """Tell the system what will be read: a disk answers many questions at once sooner than in turn.
+
+    Threads that read would do the same, but cost more than they gain where it is in memory.
+    """
+    if not hasattr(os, "posix_fadvise"):
+        return
+    for run in runs:
+        first = refs[run[0]]
+        with suppress(OSError):  # only advice
+            os.posix_fadvise(fd, first.offset, first.nbytes * len(run), os.POSIX_FADV_WILLNEED)
 
 
 def verify_rows(path: Path, head: SegmentHead) -> int:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from store.records import VideoRecord
 
 _ST_NAMES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
+_CACHED = 1 << 17
+"""Elements that a CPU decodes at once: half a MiB, so that its passes stay in the cache."""
 
 
 class Codec(Protocol):
@@ -134,7 +136,22 @@ class Quantized:
         """As in Codec."""
         import torch
 
-        from store.quantize import dequantize, unpack
+        decoded = torch.empty(
+            _shape(len(packed), geometry),
+            dtype=getattr(torch, geometry.dtype),
+            device=packed.device,
+        )
+        rows = len(packed)
+        if packed.device.type == "cpu":
+            rows = max(1, _CACHED // (decoded[:1].numel() or 1))
+        for at in range(0, len(packed), max(1, rows)):
+            self._decode(packed[at : at + rows], geometry, decoded[at : at + rows])
+        return decoded
+
+    def _decode(self, packed: Tensor, geometry: Geometry, into: Tensor) -> None:
+        import torch
+
+        from store.quantize import LARGEST, dequantize, unpack
 
         n, tables, at = len(packed), [], 0
         for shape in self._tables(geometry):
@@ -146,9 +163,9 @@ class Quantized:
         codes = unpack(packed[:, at:], self.bits).reshape(_shape(n, geometry))
         keys = dequantize(codes[:, 0], key_zero, key_step, -2, self.key_tokens)
         values = dequantize(codes[:, 1], value_zero, value_step, -1, self.value_channels)
-        dtype = getattr(torch, geometry.dtype)
-        most = torch.finfo(dtype).max  # the step above the largest element may lie beyond it
-        return torch.stack([keys, values], dim=1).clamp_(-most, most).to(dtype)
+        if into.dtype == torch.float16:  # the step above the largest element may lie beyond it
+            keys, values = (x.clamp_(-LARGEST, LARGEST) for x in (keys, values))
+        into[:, 0], into[:, 1] = keys, values
 
     def _tables(self, geometry: Geometry) -> list[tuple[int, int, int]]:
         from store.groups import groups_of

@@ -35,6 +35,7 @@ COMMANDS = (
     "repair",
     "config",
     "doctor",
+    "bench",
     "migrate",
 )
 

@@ -7,7 +7,20 @@ from typing import Protocol
 
 import numpy as np
 
-from streamkv_cli.video import Frame
+from streamkv_cli.video import Frame, VideoInfo
+
+
+class Frames(Protocol):
+    """Sampled frames in order, and what video they are of."""
+
+    @property
+    def info(self) -> VideoInfo:
+        """The video."""
+        ...
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Them, one by one."""
+        ...
 
 
 class Clock(Protocol):

@@ -30,13 +30,13 @@ from streamkv_cli.method.segmenter import Segment, Segmenter
 from streamkv_cli.method.threshold import CalibratedThreshold, CutRule
 from streamkv_cli.model.layout import Layout
 from streamkv_cli.model.video_llm import FrameFeatures, VideoLLM
-from streamkv_cli.pipeline.batches import batches, blocks_of_frames, pictures
+from streamkv_cli.pipeline.batches import Frames, batches, blocks_of_frames, pictures
 from streamkv_cli.pipeline.compress import Compressed, compress_segment
 from streamkv_cli.pipeline.resume import OvertakenError, ResumePoint, vision_batch
 from streamkv_cli.pipeline.slots import note_skips
 from streamkv_cli.pipeline.thumbnails import Thumbnails
 from streamkv_cli.pipeline.window import Window
-from streamkv_cli.video import Frame, FrameReader
+from streamkv_cli.video import Frame
 
 
 @dataclass
@@ -77,7 +77,7 @@ class Progress:
 
 
 def ingest_video(
-    reader: FrameReader,
+    reader: Frames,
     record: VideoRecord,
     store: Store,
     model: VideoLLM,
@@ -149,7 +149,7 @@ def ingest_video(
                 notes |= note_skips(compressed.skips)
                 if following is not None:
                     notes |= {"next_frame": following.index, "next_time": following.time}
-                spans = _spans(segment, 1 / fps, duration)
+                spans = spans_of(segment, 1 / fps, duration)
                 with progress.timed("thumbnails"):
                     attached = seen.take() if seen is not None else {}
                 commits.put(segment, spans, compressed, following is None, notes, attached)
@@ -290,7 +290,7 @@ def _cut_vectors(features: FrameFeatures, method: Method) -> torch.Tensor:
     return features.projected.cpu()
 
 
-def _spans(segment: Segment, step: float, duration: float | None) -> list[BlockSpan]:
+def spans_of(segment: Segment, step: float, duration: float | None) -> list[BlockSpan]:
     """Seconds each block covers: from its first frame to the sampling step after its last.
 
     The last span ends with the video, unless its header says that it ends before its own frames.

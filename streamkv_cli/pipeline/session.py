@@ -285,7 +285,7 @@ class IngestSession:
         with reader.ready():
             told = _Warnings(reader, on_warning)
             told.tell()
-            model = self._loaded()
+            model = self.loaded()
             from streamkv_cli.pipeline.ingest import ingest_video
 
             def progressed(progress: "Progress") -> None:
@@ -328,13 +328,21 @@ class IngestSession:
             store.tag(record.video_id, tags)
         return replace(record, tags=tags)
 
-    def _loaded(self) -> "VideoLLM":
+    def loaded(self) -> "VideoLLM":
+        """The model; loaded once."""
         if self._model is None:
             with self._on_load():
                 from streamkv_cli.model.loading import load_model
 
                 self._model = load_model(self._checkpoint, self._placement, self._frame_tokens)
         return self._model
+
+    def record_of(self, source: str, layout: "Layout", duration: float | None) -> VideoRecord:
+        """The record that a file's ingest would begin with."""
+        place = locate(source)
+        return self._record(
+            place, identify(place), self.loaded(), layout, duration, self._profile(None)
+        )
 
     def _record(
         self,
