@@ -122,6 +122,7 @@ class Ingests:
                 init_prompt=settings.init_prompt,
                 guidance_prompt=settings.guidance_prompt,
                 resume=ResumePoint(),
+                thumbnails=settings.thumbnails is not False,
             )
 
     def work(self, folder: Path) -> Work:

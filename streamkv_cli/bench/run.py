@@ -45,7 +45,7 @@ def run_bench(
         store = folder / "store"
         with Store.open(store, write=True, create=True):
             pass
-        yield from measure_start(store, max(rounds, 5))
+        yield from measure_start(store, rounds)
         on_stage("model")
         model = session.loaded()
         with open_video(path, fps=settings.fps, decoder=settings.decoder) as reader:
