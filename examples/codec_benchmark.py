@@ -57,7 +57,7 @@ def ingest(
     checkpoint: Checkpoint, model: VideoLLM, video: Path, store: Path, method: Method, codec: str
 ) -> None:
     """Through the program's own session, with a model that is loaded already."""
-    settings = Settings(method, 0.5, INIT_PROMPT, GUIDANCE_PROMPT, codec=codec)
+    settings = Settings(method, 0.5, INIT_PROMPT, GUIDANCE_PROMPT, codec=codec, thumbnails=False)
     session = IngestSession(checkpoint, model.placement, settings)
     session._model = model  # not to load it again for each of some dozens of memories
     with Store.open(store, create=True) as opened:

@@ -51,6 +51,7 @@ def main() -> None:
     streamkv("ingest", "examples/demo.mp4", "--model", "demo")
     streamkv("ls")
     answers = {question: streamkv("ask", question, *BLOCKS) for question in QUESTIONS}
+    streamkv("show", "demo.mp4", "--html", ".demo/demo.html")
     wrong = {q: a for q, a in answers.items() if a != QUESTIONS[q]}
     if wrong:
         sys.exit(f"wrong answers: {wrong}")
