@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: bench-quality bench-quality-slow demo test test-all check format clean
+.PHONY: bench bench-quality bench-quality-slow demo test test-all check format clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -20,6 +20,10 @@ test: $(INSTALLED)
 
 test-all: $(INSTALLED)
 	$(BIN)/python -m pytest -m "slow or not slow"
+
+# Every figure beside its peer and its bound, and growth with hours of video, into docs/performance.md.
+bench: $(INSTALLED)
+	$(BIN)/python -m examples.benchmark --write docs
 
 # Answers per byte on held-out films, into docs/quality.md; goes on where it was interrupted.
 bench-quality: $(INSTALLED)

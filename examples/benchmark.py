@@ -1,0 +1,161 @@
+"""How fast the program is here, beside what one could do instead and what the machine can do.
+
+    make bench                                          # about ten minutes on two cores
+    python -m examples.benchmark --hours 0.167 1 10     # growth up to ten hours
+
+One run: the figures of `streamkv bench` for the model that comes with the program and for one of
+the published 0.5B shape with random weights; then what ingest and ask cost as a film grows, in
+processes of their own. `--write docs` puts tables and plot into docs/performance.md and
+docs/growth.svg, and everything as JSON into docs/performance.json.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from .demo_model.evaluate import seen
+from .demo_model.render import write_video
+from .demo_model.world import World
+from .quality.report import BEGIN, END
+
+HERE = Path(__file__).resolve().parent
+PROGRAM = [sys.executable, "-m", "streamkv_cli"]
+QUESTION = "what colour was the ring on the plain brown ground?"
+
+
+def film(path: Path, hours: float, seed: int = 5) -> Path:
+    """A film of the demo world, one picture a second."""
+    world = World(seed, "test")
+    scenes, _ = seen(world, int(hours * 1800), 0.5)
+    write_video(world, path, scenes[-1].end, fps=1, height=72, width=96, crf=28)
+    return path
+
+
+def bench(video: Path, model: str, *flags: str) -> list[dict[str, Any]]:
+    """The figures of `streamkv bench --json`."""
+    command = [*PROGRAM, "bench", str(video), "--model", model, "--json", *flags]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def shape_checkpoint(folder: Path) -> Path:
+    """A checkpoint of the published 0.5B shape with random weights."""
+    sys.path.insert(0, str(HERE))
+    import performance
+
+    from streamkv_cli.model.device import choose_placement
+
+    model = performance.build("llava-0.5b", choose_placement("cpu", "bfloat16"))
+    model.model.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    half = [0.5, 0.5, 0.5]
+    pictures = {
+        "do_resize": True,
+        "size": {"height": 384, "width": 384},
+        "resample": 3,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": half,
+        "image_std": half,
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(pictures))
+    return folder
+
+
+def grow(folder: Path, hours: float, rounds: int) -> dict[str, Any]:
+    """What a film of so many hours costs: to ingest, on disk, and to ask."""
+    video = film(folder / f"{hours:g}.mp4", hours)
+    store = ("--store", str(folder / f"{hours:g}"))
+    ingest, _, peak = process("ingest", str(video), "--model", "demo", "--json", *store)
+    asked = [process("ask", QUESTION, "--no-server", "--json", *store) for _ in range(rounds)]
+    video.unlink()
+    done = json.loads(ingest.splitlines()[-1])
+    answers = [json.loads(out.splitlines()[-1]) for out, _, _ in asked]
+    return {
+        "hours": hours,
+        "frames": done["frames"],
+        "ingest_seconds": done["wall"]["total"],
+        "ingest_peak_bytes": peak,
+        "bytes": done["bytes"],
+        "index_bytes": (folder / f"{hours:g}" / "index.lmdb" / "data.mdb").stat().st_blocks * 512,
+        "first_token_seconds": median(a["seconds_to_first_token"] for a in answers),
+        "ask_seconds": median(taken for _, taken, _ in asked),
+        "ask_peak_bytes": max(peak for _, _, peak in asked),
+        "answer": answers[0]["answer"],
+        "blocks_stored": answers[0]["blocks_stored"],
+        "blocks_fetched": answers[0]["blocks_fetched"],
+    }
+
+
+def process(*words: str) -> tuple[str, float, int]:
+    """Run the program: its stdout, its wall seconds, and its peak of memory in bytes."""
+    begun = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as out:
+        child = subprocess.Popen([*PROGRAM, *words], stdout=out)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        taken = time.perf_counter() - begun
+        if child.returncode:
+            raise subprocess.CalledProcessError(child.returncode, words)
+        out.seek(0)
+        return out.read(), taken, usage.ru_maxrss * 1024
+
+
+def machine() -> str:
+    """What it is measured on."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        cpu = lines[0].partition(":")[2].strip() if lines else cpu
+    return f"{os.cpu_count()} cores of {cpu}"
+
+
+def commit() -> str:
+    """The commit that is measured, where that can be told."""
+    command = ["git", "-C", str(HERE.parent), "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def main() -> None:
+    """Measure; print; write where asked to."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--hours", type=float, nargs="+", default=[1 / 6, 1])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--shape-seconds", type=float, default=16, help="of film; 0 leaves it out")
+    parser.add_argument("--write", type=Path, metavar="DOCS")
+    given = parser.parse_args()
+    from . import benchmark_page as page
+
+    found: dict[str, Any] = {"machine": machine(), "commit": commit(), "figures": {}, "growth": []}
+    with tempfile.TemporaryDirectory(prefix="streamkv-bench-") as name:
+        folder = Path(name)
+        video = film(folder / "film.mp4", 1 / 6)
+        rounds = ("--rounds", str(given.rounds))
+        found["figures"]["demo"] = bench(video, "demo", "--seconds", "600", *rounds)
+        print(page.figures(found["figures"]["demo"], "demo model, ten minutes"), flush=True)
+        if given.shape_seconds:
+            model = str(shape_checkpoint(folder / "llava-0.5b"))
+            flags = ("--seconds", str(given.shape_seconds), "--rounds", "1")
+            found["figures"]["llava-0.5b"] = bench(video, model, *flags)
+            title = f"0.5B shape, random weights, {given.shape_seconds:g} s"
+            print(page.figures(found["figures"]["llava-0.5b"], title), flush=True)
+        for hours in given.hours:
+            found["growth"].append(grow(folder, hours, given.rounds))
+            print(page.growth(found["growth"][-1:]), flush=True)
+    if given.write:
+        page.write(found, given.write, BEGIN, END)
+
+
+if __name__ == "__main__":
+    main()
