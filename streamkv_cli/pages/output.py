@@ -44,6 +44,8 @@ def write_page(target: str, page: str) -> int:
             place.write_bytes(data)
         else:
             _replace(place.resolve(), data)  # a link stays one
+    except BrokenPipeError:
+        raise  # whoever read /dev/stdout has seen enough
     except OSError as error:
         raise _error(target, error.strerror or str(error)) from None
     return len(data)
