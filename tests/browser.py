@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-PATIENCE = 60
+PATIENCE = 100
 """Seconds for one page."""
 
 _FLAGS = (
@@ -31,7 +31,7 @@ _FLAGS = (
     "--hide-scrollbars",
     "--enable-logging=stderr",
 )
-_OWN = re.compile(r"https?://([\w-]+\.)*(google|googleapis|gstatic)\.com[/:]")
+_OWN = re.compile(r"https?://([\w-]+\.)*(google|googleapis|gstatic|gvt1|gvt2)\.com[/:]")
 """What the browser itself calls when it starts, whatever page it is given."""
 
 
@@ -56,7 +56,11 @@ def browser() -> str | None:
 
 
 def look_at(page: Path, width: int = 1200, height: int = 1000) -> Seen:
-    """Open a page; no name resolves, so nothing that it calls is ever reached."""
+    """Open a page; no name resolves, so nothing that it calls is ever reached.
+
+    Raises:
+        AssertionError, subprocess.TimeoutExpired: the browser did not come up with a picture.
+    """
     program = browser()
     assert program is not None
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
