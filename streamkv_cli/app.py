@@ -21,6 +21,7 @@ COMMANDS = (
     "ingest",
     "ask",
     "search",
+    "chat",
     "serve",
     "ps",
     "stop",

@@ -33,6 +33,7 @@ def run_ask(request: AskRequest, console: Console, desk: Desk, stdin: BinaryIO) 
         reader = _reader(request, console, desk)
         method = _method(reader.first, request.preset, request.blocks, request.local)
         from streamkv_cli.pipeline.answer import Sampling
+        from streamkv_cli.pipeline.talk import Stretch, Turn
 
         sampling = Sampling(
             request.max_new_tokens,
@@ -50,6 +51,10 @@ def run_ask(request: AskRequest, console: Console, desk: Desk, stdin: BinaryIO) 
             ),
             each=request.each,
             turn=desk.turn,
+            talk=[
+                Turn(question, answer, tuple(Stretch(*piece) for piece in evidence))
+                for question, answer, evidence in request.turns()
+            ],
         )
 
     session = desk.turn(begin)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from store import VideoRecord, VideoState
     from streamkv_cli.pipeline.answer import Answer, Asker
     from streamkv_cli.pipeline.catalog import Catalog, Shelf
+    from streamkv_cli.pipeline.talk import Turn
 
     Video = tuple[VideoRecord, VideoState]
 
@@ -31,6 +32,7 @@ class Session:
         videos: the videos a question is about.
         each: every video by itself.
         turn: does a piece of work when it is this session's turn.
+        talk: what was said before, in a chat.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Session:
         *,
         each: bool,
         turn: "Callable[[Callable[[], Any]], Any]",
+        talk: "Sequence[Turn]" = (),
     ) -> None:
         self._console = console
         self._asker = asker
@@ -49,6 +52,7 @@ class Session:
         self._videos = videos
         self._each = each
         self._turn = turn
+        self._talk = talk
         self._warned = False
         self._asked = self._failed = 0
 
@@ -104,6 +108,7 @@ class Session:
             catalog,
             question.text,
             (lambda text: console.text(text, end="")) if streams else (lambda _: None),
+            self._talk,
         )
         # A question to a whole archive keeps what it was answered from, not all there is.
         drawn = {found.video_id for found in answer.evidence}

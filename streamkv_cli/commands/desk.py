@@ -58,22 +58,34 @@ class OwnDesk:
     def __init__(self, store: "Store") -> None:
         self.store = store
         self._shelf: Shelf | None = None
+        self._found: dict[tuple[str, str | None], Checkpoint] = {}
+        self._loaded: tuple[object, VideoLLM] | None = None
+
+    def put(self, store: "Store") -> None:
+        """Have another store in place of this one, and keep the model."""
+        self.store, self._shelf = store, None
 
     def turn(self, work: Callable[[], T]) -> T:
         """Now."""
         return work()
 
     def find(self, source: str, revision: str | None) -> "Checkpoint":
-        """Look for it; a hub model is downloaded if need be."""
+        """Look for it, once; a hub model is downloaded if need be."""
         from streamkv_cli.model.checkpoint import find_checkpoint
 
-        return find_checkpoint(source, revision)
+        if (source, revision) not in self._found:
+            self._found[source, revision] = find_checkpoint(source, revision)
+        return self._found[source, revision]
 
     def load(self, checkpoint: "Checkpoint", placement: "Placement") -> "VideoLLM":
-        """Load it."""
+        """Load it, once."""
         from streamkv_cli.model.loading import load_model
 
-        return load_model(checkpoint, placement)
+        wanted = checkpoint.folder, placement
+        if self._loaded is None or self._loaded[0] != wanted:
+            self._loaded = None  # give its memory back first
+            self._loaded = wanted, load_model(checkpoint, placement)
+        return self._loaded[1]
 
     def shelf(self, exact_frames: int | None) -> "Shelf":
         """Always the same one."""

@@ -33,6 +33,11 @@ def first_other(theirs: Mapping[str, Any]) -> str | None:
     return next((name for name in ours if theirs.get(name) != ours[name]), None)
 
 
+def served(store: str) -> bool:
+    """Whether a server of this store runs."""
+    return any(place.alive for place in places(Path(os.path.realpath(store))))
+
+
 def through_server(what: str, request: Request, console: Console, stdin: BinaryIO) -> int | None:
     """Exit code of what a server did; None where none does it, and nothing has been told yet.
 

@@ -80,7 +80,12 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class AskRequest(Request):
-    """Everything `streamkv ask` was told."""
+    """Everything `streamkv ask` was told, and what was said before.
+
+    Attributes:
+        history: answers before this question, as `ask --json` prints them; of their fields
+            question, answer and evidence count.
+    """
 
     question: str
     each: bool = False
@@ -93,6 +98,7 @@ class AskRequest(Request):
     top_p: float | None = None
     top_k: int | None = None
     seed: int = 0
+    history: list[dict[str, Any]] | None = None
 
     RANGES: ClassVar[dict[str, tuple[float, float]]] = Request.RANGES | {
         "blocks": (1, _ANY),
@@ -108,11 +114,35 @@ class AskRequest(Request):
         """As `Request.check`."""
         if self.preset not in (None, *PRESETS):
             raise UsageError(f"there is no preset {self.preset}", f"there are {_LIST}")
+        self.turns()
         if self.temperature == 0 and (self.top_p is not None or self.top_k is not None):
             raise UsageError("--top-p and --top-k need sampling", "give a --temperature above 0")
         if self.null and self.question != "-":
             raise UsageError("-0 is for questions on standard input", "ask -")
         super().check()
+
+    def turns(self) -> list[tuple[str, str, list[tuple[str, float, float]]]]:
+        """Questions before this one: words, answer, and the evidence as (id, start, end).
+
+        Raises:
+            UsageError: a turn of the history lacks something.
+        """
+        try:
+            return [
+                (
+                    _text(turn["question"]),
+                    _text(turn["answer"]),
+                    [
+                        (_text(piece["id"]), float(piece["start"]), float(piece["end"]))
+                        for piece in turn.get("evidence", ())
+                    ],
+                )
+                for turn in self.history or ()
+            ]
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise UsageError(
+                "the history is not one of answers", "send what --json prints of each"
+            ) from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,9 +156,17 @@ class SearchRequest(Request):
     RANGES: ClassVar[dict[str, tuple[float, float]]] = Request.RANGES | {"limit": (1, _ANY)}
 
 
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
 def _fits(value: object, kind: Any) -> bool:
     """Whether a JSON value is of a field's type."""
     kinds = get_args(kind) or (kind,)
+    if list[dict[str, Any]] in kinds:
+        return value is None or isinstance(value, list)
     if kind == list[str] or list[str] in kinds:
         texts = isinstance(value, list) and all(isinstance(word, str) for word in value)
         return texts or (value is None and type(None) in kinds)

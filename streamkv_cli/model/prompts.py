@@ -73,10 +73,22 @@ def chat_template(folder: Path, tokenizer: Any, placeholder: str) -> str:
     )
 
 
+Said = Sequence[tuple[str, str]]
+"""Questions of a chat with their answers, the first one first."""
+
+
 def render(
-    tokenizer: Any, template: str, placeholder: str, init_prompt: str, question: str
+    tokenizer: Any,
+    template: str,
+    placeholder: str,
+    init_prompt: str,
+    question: str,
+    said: Said = (),
 ) -> Prompt:
     """Lay out a question the way the checkpoint was trained to read it.
+
+    Args:
+        said: what was asked and answered before; the video stands before the first question.
 
     Raises:
         UsageError: the question is empty or contains one of the tokenizer's special tokens, which
@@ -87,13 +99,20 @@ def render(
         raise UsageError("the question is empty", 'ask something, e.g. "what happens first?"')
     refuse_control_tokens(tokenizer, placeholder, question, "the question")
     refuse_control_tokens(tokenizer, placeholder, init_prompt, "the init prompt")
+    for turn in said:
+        for words in turn:
+            refuse_control_tokens(tokenizer, placeholder, words, "the chat so far")
 
     def laid_out(words: str) -> str:
         messages: list[dict[str, Any]] = []
         if init_prompt:
             messages.append({"role": "system", "content": [{"type": "text", "text": init_prompt}]})
-        content = [{"type": "video"}, {"type": "text", "text": words}]
-        messages.append({"role": "user", "content": content})
+        content: list[dict[str, Any]] = [{"type": "video"}]
+        for asked, answered in said:
+            messages.append({"role": "user", "content": [*content, _text(asked)]})
+            messages.append({"role": "assistant", "content": [_text(answered)]})
+            content = []
+        messages.append({"role": "user", "content": [*content, _text(words)]})
         rendered: str = tokenizer.apply_chat_template(
             messages, chat_template=template, tokenize=False, add_generation_prompt=True
         )
@@ -119,6 +138,10 @@ def render(
         question=slice(rows[0], rows[-1] + 1),
         text=text,
     )
+
+
+def _text(words: str) -> dict[str, str]:
+    return {"type": "text", "text": words}
 
 
 def refuse_control_tokens(tokenizer: Any, placeholder: str, text: str, what: str) -> None:

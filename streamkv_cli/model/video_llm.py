@@ -19,7 +19,7 @@ from streamkv_cli.model.context import KV, Context, blocks_of
 from streamkv_cli.model.context_cache import Placed
 from streamkv_cli.model.device import Placement
 from streamkv_cli.model.layout import Layout, Place
-from streamkv_cli.model.prompts import Prompt, guidance_ids, render
+from streamkv_cli.model.prompts import Prompt, Said, guidance_ids, render
 from streamkv_cli.model.text_model import TextModel
 
 ChooseContext = Callable[[int, Tensor], Context]
@@ -120,9 +120,9 @@ class VideoLLM(TextModel, ABC):
         """
         return {}
 
-    def prompt(self, init_prompt: str, question: str) -> Prompt:
-        """A question laid out with the checkpoint's chat template."""
-        return render(self.tokenizer, self.template, self.placeholder, init_prompt, question)
+    def prompt(self, init_prompt: str, question: str, said: Said = ()) -> Prompt:
+        """A question laid out with the checkpoint's chat template, behind what was said before."""
+        return render(self.tokenizer, self.template, self.placeholder, init_prompt, question, said)
 
     def guidance(self, guidance_prompt: str) -> Sequence[int]:
         """Token ids of a guidance prompt."""

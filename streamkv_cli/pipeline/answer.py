@@ -19,6 +19,7 @@ from streamkv_cli.pipeline.catalog import Catalog
 from streamkv_cli.pipeline.evidence import Evidence, gather
 from streamkv_cli.pipeline.retrieve import Retriever
 from streamkv_cli.pipeline.slots import layout_of
+from streamkv_cli.pipeline.talk import Kept, Turn
 
 Prefixes = dict[tuple[int, ...], list[Context]]
 """Init prompts by their tokens: KV of each layer."""
@@ -127,12 +128,14 @@ class Asker:
         catalog: Catalog,
         question: str,
         on_text: Callable[[str], None] = lambda _: None,
+        turns: Sequence[Turn] = (),
     ) -> Answer:
         """Answer a question from stored KV; no video is opened.
 
         Args:
             catalog: what may be drawn from, of videos whose profiles agree with the model.
             on_text: told of the answer's text as it comes.
+            turns: of a chat before this question, which keeps what they rested on.
 
         Raises:
             UsageError: the question is empty or holds a control token.
@@ -140,9 +143,11 @@ class Asker:
         """
         begun = time.perf_counter()
         model, io = self.model, catalog.store.io
-        prompt = model.prompt(catalog.records[0].profile["init_prompt"], question)
+        said = [(turn.question, turn.answer) for turn in turns]
+        prompt = model.prompt(catalog.records[0].profile["init_prompt"], question, said)
         layouts = [layout_of(record, model) for record in catalog.records]
-        retriever = Retriever(catalog, self.prefix(prompt), layouts, self.method)
+        kept = Kept(catalog, turns) if turns else None
+        retriever = Retriever(catalog, self.prefix(prompt), layouts, self.method, kept)
         before = copy.copy(io)
 
         def choose(layer: int, queries: Tensor) -> Context:

@@ -107,6 +107,7 @@ class Catalog:
         wanted: int,
         latest: int = 0,
         rank: Rank = lambda scores, _: scores,
+        also: npt.NDArray[np.int64] | None = None,
     ) -> tuple[LayerSummaries, int, int]:
         """The blocks of a layer's most promising segments; how many it has in all, and their bytes.
 
@@ -115,6 +116,7 @@ class Catalog:
             wanted: blocks that are to be fetched; segments are looked into for four times as many.
             latest: most recent segments that are looked into whatever their score.
             rank: of segments by their scores.
+            also: segments that are looked into in any case, place of the video in the upper half.
         """
         scores, rows, size = self.segment_scores(layer, score)
         admitted = np.flatnonzero(np.isfinite(scores))
@@ -125,6 +127,9 @@ class Catalog:
         picked = best_segments(ranking, SEGMENTS_A_BLOCK * wanted)
         if latest:
             picked = np.union1d(picked, admitted[-latest:])
+        if also is not None:
+            wanted_too = np.flatnonzero(np.isin(self._all, also))
+            picked = np.union1d(picked, np.intersect1d(wanted_too, admitted))
         return self.blocks_of(layer, picked), rows, size
 
     def segment_scores(self, layer: int, score: Score) -> tuple[npt.NDArray[np.float32], int, int]:

@@ -14,6 +14,7 @@ from streamkv_cli.model.context import Context
 from streamkv_cli.model.layout import Layout, Place, furthest
 from streamkv_cli.pipeline.catalog import Catalog
 from streamkv_cli.pipeline.slots import skips_by_row
+from streamkv_cli.pipeline.talk import Kept
 
 
 class Retriever:
@@ -29,6 +30,7 @@ class Retriever:
         prefix: per layer, the init prompt.
         layouts: of the blocks of the catalog's videos.
         method: how many blocks, and how they are scored.
+        kept: blocks that come before others, of a chat's earlier answers.
     """
 
     def __init__(
@@ -37,8 +39,10 @@ class Retriever:
         prefix: Sequence[Context],
         layouts: Sequence[Layout],
         method: Method,
+        kept: Kept | None = None,
     ) -> None:
         self._catalog = catalog
+        self._kept = kept
         self._prefix = list(prefix)
         self._layouts = list(layouts)
         self._method = method
@@ -86,6 +90,8 @@ class Retriever:
         context, summaries = self._prefix[layer], self._summaries[layer]
         places = torch.from_numpy((summaries.video << 32) | summaries.segment)
         ranking = self._method.ranking(scores, places.to(scores.device))
+        if self._kept is not None:
+            ranking = self._kept.first(summaries, ranking, self.budgets[layer])
         rows = top_blocks(ranking, self.budgets[layer], self._local)
         self._rows[layer] = rows
         skips = skips_by_row(summaries, self._catalog.segment, rows)
@@ -127,8 +133,9 @@ class Retriever:
     def _find(self, layer: int, score: partial[Tensor]) -> LayerSummaries:
         if not self._catalog.coarse:
             return self._catalog.layer(layer)
+        also = None if self._kept is None else self._kept.segments
         found, self.stored[layer], size = self._catalog.candidates(
-            layer, score, self._method.blocks, self._local, self._method.ranking
+            layer, score, self._method.blocks, self._local, self._method.ranking, also
         )
         self.bytes_stored += size
         return found

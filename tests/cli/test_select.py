@@ -154,7 +154,7 @@ TAKE_VIDEOS = sorted(
 
 
 def test_the_commands_that_take_stored_videos() -> None:
-    assert TAKE_VIDEOS == ["ask", "check", "ls", "rm", "search", "show", "stats", "tag"]
+    assert TAKE_VIDEOS == ["ask", "chat", "check", "ls", "rm", "search", "show", "stats", "tag"]
 
 
 @pytest.mark.parametrize("name", TAKE_VIDEOS)

@@ -14,8 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 from demo import BLOCKS, QUESTIONS
 
+from store import Store
+from streamkv_cli.pipeline.catalog import Catalog
+from streamkv_cli.pipeline.talk import Kept, Stretch, Turn
 from streamkv_cli.server.client import UnixConnection
 from tests.cli.serving import PATIENCE, Host, host, wait_until
 from tests.conftest import ROOT
@@ -84,6 +88,44 @@ def test_sixteen_clients_at_once_get_what_they_would_get_without_a_server(shared
         assert outcome == alone[words], words
     (server,) = shared.servers()
     assert (server["model"], server["waiting"]) == ("demo", 0)
+
+
+def test_a_talk_is_the_same_with_and_without_a_server(shared: Host) -> None:
+    questions = list(QUESTIONS)
+    typed = [questions[0], questions[2], "", "/new", questions[3], "<video>", "/exit", "unread"]
+    stdin = "\n".join(typed)
+    with_server = masked(shared.run("chat", *BLOCKS, stdin=stdin))
+    assert with_server == masked(shared.here("chat", *BLOCKS, stdin=stdin))
+    code, out, err = with_server
+    assert (code, err.splitlines()[-1]) == (3, "error: 1 of 4 questions failed")
+    lines = out.splitlines()
+    assert (len(lines), lines[0], lines[2]) == (3, QUESTIONS[questions[0]], QUESTIONS[questions[3]])
+    alone = shared.run("chat", *BLOCKS, "--alone", "--json", stdin="\n".join(questions))
+    told = [json.loads(line) for line in alone.stdout.splitlines()]
+    assert {answer["question"]: answer["answer"] for answer in told} == QUESTIONS
+    talk = shared.run("chat", *BLOCKS, "--json", stdin="\n".join(questions[:2]))
+    first, second = (json.loads(line) for line in talk.stdout.splitlines())
+    assert f"{questions[0]}<|im_end|>\n<|im_start|>assistant\n{first['answer']}" in second["prompt"]
+
+
+def test_a_layer_fetches_earlier_evidence_before_all_else(shared: Host) -> None:
+    with Store.open(shared.folder / "kv") as store:
+        catalog = Catalog(store, store.videos())
+        summaries = catalog.layer(0)
+        (record,) = catalog.records
+        turns = [Turn("?", "!", (Stretch(record.video_id, 14.0, 46.0),))]
+        kept = Kept(catalog, turns)
+        ranking = kept.first(summaries, torch.zeros(len(summaries)), 1000)
+        rows = torch.nonzero(torch.isinf(ranking)).flatten().tolist()
+        for row in range(len(summaries)):
+            segment = catalog.segment(0, int(summaries.segment[row]))
+            spans = [*segment.spans, None]
+            span = spans[int(summaries.block[row])]
+            inside = span is not None and span.start >= 14 and span.end <= 46
+            assert (row in rows) == inside
+        assert len(rows) > 4
+        few = kept.first(summaries, torch.zeros(len(summaries)), 4)
+        assert int(torch.isinf(few).sum()) == 2  # the rest is for the question
 
 
 def test_a_client_of_a_server_imports_nothing_heavy(shared: Host) -> None:
@@ -186,6 +228,16 @@ def test_answers_end_with_whoever_waits_for_them_or_gives_them(user: Host) -> No
         if sign == signal.SIGINT:
             assert (asking.returncode, err.splitlines()[-1]) == (130, "interrupted")
         assert user.run(*SHORT).stdout == "up\n"
+    talk = user.start("chat", *LONG[2:6], "--max-new-tokens", "1000000")
+    assert talk.stdin is not None
+    for _ in range(2):  # Ctrl-C stops an answer, not the talk
+        talk.stdin.write(f"{UP}\n")
+        talk.stdin.flush()
+        wait_until(lambda: user.health()["waiting"] == 1)
+        talk.send_signal(signal.SIGINT)
+        wait_until(lambda: user.health()["waiting"] == 0)
+    _, err = talk.communicate("/exit\n", timeout=PATIENCE)
+    assert (talk.returncode, err.count("(stopped)")) == (0, 2), err
     asking = begin_long(user)
     server.kill()
     _, err = asking.communicate(timeout=PATIENCE)

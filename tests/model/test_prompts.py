@@ -90,3 +90,15 @@ def test_a_processors_template_goes_before_a_tokenizers(tmp_path: Path) -> None:
 def test_no_template_for_videos(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no chat template"):
         chat_template(tmp_path, WORDS, "<film>")
+
+
+def test_what_was_said_stands_between_the_video_and_the_question() -> None:
+    alone = render(WORDS, LLAVA_TEMPLATE, "<video>", "Watch.", "Who?")
+    talk = render(WORDS, LLAVA_TEMPLATE, "<video>", "Watch.", "Who?", [("Where?", "There")])
+    assert talk.before == alone.before  # which the memory was made with
+    assert alone.text.endswith(talk.text[talk.text.rindex("Who?") :])
+    assert talk.text.index("Where?") < talk.text.index("There") < talk.text.index("Who?")
+    found = [talk.after[row] for row in range(talk.question.start, talk.question.stop)]
+    assert found == [alone.after[row] for row in range(alone.question.start, alone.question.stop)]
+    with pytest.raises(UsageError, match="chat so far"):
+        render(WORDS, LLAVA_TEMPLATE, "<video>", "", "Who?", [("Where?", "<video>")])
