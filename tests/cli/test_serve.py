@@ -123,9 +123,9 @@ def test_a_layer_fetches_earlier_evidence_before_all_else(shared: Host) -> None:
             span = spans[int(summaries.block[row])]
             inside = span is not None and span.start >= 14 and span.end <= 46
             assert (row in rows) == inside
-        assert len(rows) > 4
-        few = kept.first(summaries, torch.zeros(len(summaries)), 4)
-        assert int(torch.isinf(few).sum()) == 2  # the rest is for the question
+        assert len(rows) > 1
+        few = kept.first(summaries, torch.zeros(len(summaries)), 2)
+        assert int(torch.isinf(few).sum()) == 1  # the rest is for the question
 
 
 def test_a_client_of_a_server_imports_nothing_heavy(shared: Host) -> None:
