@@ -35,7 +35,7 @@ def start(console: Console, store: Path, words: list[str], token: str | None) ->
     try:
         with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:
             child = subprocess.Popen(
-                [sys.executable, "-m", "streamkv_cli", "serve", *words],
+                [sys.executable, "-m", "streamkv_cli", "serve", "--no-detach", *words],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

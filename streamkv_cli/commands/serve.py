@@ -67,7 +67,9 @@ def serve(
     ] = None,
     detach: Annotated[
         bool,
-        typer.Option("--detach", help="Go on in the background; return when it is ready."),
+        typer.Option(
+            "--detach/--no-detach", help="Run in the background; return once it is ready."
+        ),
     ] = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
