@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from store import Store, StoreError
+from streamkv_cli.errors import ModelError
 from streamkv_cli.model.checkpoint import Checkpoint, find_checkpoint
 from streamkv_cli.model.device import Placement
 from streamkv_cli.pipeline.catalog import EXACT_FRAMES, Shelf
@@ -65,13 +66,24 @@ class Warm:
         return self.turns.take(fresh, gone)
 
     def find(self, source: str, revision: str | None) -> Checkpoint:
-        """A checkpoint; found before, and unchanged since, it is the same one: hashed once."""
+        """A checkpoint; found before, and unchanged since, it is the same one: hashed once.
+
+        Raises:
+            ModelError: it is not there, as the server starts.
+            DeclinedError: it is not there, later: nobody shall wait for another one's download.
+        """
         key = source, revision
         if key in self._checkpoints:
             found, seen = self._checkpoints[key]
             if _looks(found.folder) == seen:
                 return found
-        found = find_checkpoint(source, revision)
+        starts = self.placement is None
+        try:
+            found = find_checkpoint(source, revision, download=starts)
+        except ModelError as error:
+            if starts:
+                raise
+            raise DeclinedError(error.what) from None
         self._checkpoints[key] = found, _looks(found.folder)
         return found
 
