@@ -19,7 +19,7 @@ WORK = HERE.parent / ".demo"
 QUESTIONS = {
     "what colour was the square on the striped green ground?": "pink",
     "when the pink moon was there, what number was on the screen?": "2",
-    "what came right after the blue cross?": "red cross",
+    "what came right after the yellow triangle?": "red cross",
     "which way did the white triangle move?": "up",
     "was there a blue triangle?": "no",
 }

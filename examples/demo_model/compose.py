@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from .clips import Clips
+from .ingested import ingested
 from .packing import Batch, Tokens, Video, pack, proofs
 from .questions import Asker, Kind, Question, description
 from .world import IDLE, Scene, Split, Thing
@@ -29,6 +30,13 @@ CASTS = (6, 24)
 RETURNS = (0.1, 0.5)
 """Least and largest share of scenes that come back while there are objects not yet shown."""
 
+SHORTEST = 4
+"""Frames that a segment has at least, as in the program."""
+SUMMED = 0.85
+"""Share of videos that have summary blocks, where they are read as at an ingest."""
+MISSED, FALSE = 0.05, 0.02
+"""How often a cut is not seen between scenes, and made behind a frame within one."""
+
 
 class Composer:
     """Draws batches.
@@ -50,6 +58,7 @@ class Composer:
         run: tuple[int, int],
         summaries: bool,
         shortest: int,
+        sure: bool = True,
     ) -> Video:
         """A video of `frames` frames.
 
@@ -57,6 +66,8 @@ class Composer:
             run: fewest and most frames of a scene.
             summaries: whether a summary block follows each segment.
             shortest: frames a segment has at least.
+            sure: every scene is cut from the next, and nowhere else; otherwise some cuts are missed
+                and some made within a scene.
         """
         size = int(rng.integers(CASTS[0], CASTS[1] + 1))
         cast = [self._things[i] for i in rng.permutation(len(self._things))[:size]]
@@ -64,8 +75,9 @@ class Composer:
         scenes: list[Scene] = []
         shown: list[int] = []
         rows: list[tuple[int, int]] = []
-        video = Video(scenes, [], [], [], [])
+        video = Video(scenes, [], [], [], [], [], summaries)
         segment: list[tuple[int, int]] = []
+        number = 0
         while len(rows) < frames:
             clip = self._next_clip(rng, scenes, shown, cast, returning)
             # What is left is too little for a scene of its own: this one lasts to the end.
@@ -74,20 +86,33 @@ class Composer:
             length = left if left - length < run[0] else length
             run_rows = self.clips.run(clip, length, rng)
             scenes.append(self._scene(run_rows, len(rows)))
-            rows += run_rows
-            segment += run_rows
-            video.blocks += [[row] for row in run_rows]
-            video.owners += [len(scenes) - 1] * length
             clear = [bool(self.clips.clear[row]) for row in run_rows]
-            video.clear += clear
-            video.way += self._ways(run_rows, clear)
-            if summaries and (len(segment) >= shortest or len(rows) >= frames):
-                video.blocks.append(segment)
+            ways = self._ways(run_rows, clear)
+            for i, row in enumerate(run_rows):
+                rows.append(row)
+                segment.append(row)
+                video.blocks.append([row])
                 video.owners.append(len(scenes) - 1)
-                video.clear.append(False)
-                video.way.append(video.way[-1])
-                segment = []
+                video.clear.append(clear[i])
+                video.way.append(ways[i])
+                video.segments.append(number)
+                done = len(rows) >= frames
+                if not done and (len(segment) < shortest or not self._is_cut(rng, i, length, sure)):
+                    continue
+                if summaries:
+                    video.blocks.append(segment)
+                    video.owners.append(len(scenes) - 1)
+                    video.clear.append(False)
+                    video.way.append(video.way[-1])
+                    video.segments.append(number)
+                segment, number = [], number + 1
         return video
+
+    @staticmethod
+    def _is_cut(rng: np.random.Generator, frame: int, length: int, sure: bool) -> bool:
+        """Whether a segment ends behind a frame of a scene."""
+        last = frame == length - 1
+        return last if sure else bool(rng.random() < (1 - MISSED if last else FALSE))
 
     def _next_clip(
         self,
@@ -124,32 +149,43 @@ class Composer:
         longest: int = 30,
         summary_share: float = 0.5,
         drop_share: float = 0.5,
+        ingest_share: float = 0.0,
         guide: bool = False,
     ) -> Batch:
         """A batch of videos of one number of frames, drawn from `frames`.
 
         Args:
+            ingest_share: how often the videos are read segment by segment, as at an ingest.
             guide: the guidance prompt is one of the questions; its answer describes the last scene.
         """
         count = int(rng.integers(frames[0], frames[1] + 1))
+        ingest = ingest_share > 0 and rng.random() < ingest_share
+        if ingest:  # what is shorter than a segment may be has no summary block to be found by
+            run = (max(run[0], min(SHORTEST, frames[0])), max(run[1], SHORTEST))
         made = []
         for _ in range(videos):
-            shortest = 4 if rng.random() < 0.25 else 1
-            summaries = rng.random() < summary_share
-            made.append(self.video(rng, count, run, summaries, shortest))
+            shortest = SHORTEST if ingest or rng.random() < 0.25 else 1
+            summaries = rng.random() < (SUMMED if ingest else summary_share)
+            made.append(self.video(rng, count, run, summaries, shortest, not ingest))
         asked = [self._ask(rng, video, questions, kinds, longest) for video in made]
         if guide:
             for video, about in zip(made, asked, strict=True):
                 about[-1] = Question("guide", "", description(video.scenes[-1].fact), ())
-        drop = float(rng.uniform(0.2, 0.9)) if rng.random() < drop_share else 0.0
-        kept = [_kept(rng, made, drop) for _ in range(layers if drop else 1)]
+        how, kept = None, []
+        if ingest:
+            how, kept = ingested(rng, made, layers)
+        else:
+            drop = float(rng.uniform(0.2, 0.9)) if rng.random() < drop_share else 0.0
+            kept = [_kept(rng, made, drop) for _ in range(layers if drop else 1)]
+            kept = kept if drop else kept * layers
         return Batch(
             video=self._features(made),
             blocks=torch.tensor([len(video.blocks) for video in made]),
-            kept=kept if drop else kept * layers,
+            kept=kept,
             **pack(asked, self.tokens),
             **proofs(made, asked),
             questions=asked,
+            ingested=how,
         )
 
     def _ask(

@@ -42,7 +42,7 @@ class LanguageTraining:
         model: with a trained tower.
         composer: of training videos.
         path: of the checkpoint it resumes from.
-        steps: in all; the learning rate falls to nothing over the last third.
+        steps: in all; the learning rate falls to nothing over the last fifth.
     """
 
     def __init__(
@@ -127,6 +127,7 @@ class LanguageTraining:
             longest=60 if self.step % 10 == 0 else 30,
             summary_share=phase.summary_share,
             drop_share=phase.drop_share,
+            ingest_share=phase.ingest_share,
             kinds=self._kinds(),
             guide=self.step % 5 == 4,
         )
@@ -173,17 +174,23 @@ class LanguageTraining:
         words = self.model.get_input_embeddings().weight.detach()
         motion = SHARPNESS * answers.video @ words[self.motions].T
         showing = SHARPNESS * answers.video @ words[self.showings].T
-        before = _named(colour, batch.before[..., 0]) + _named(shape, batch.before[..., 1])
+        # Apart for the blocks it hangs on: the first frame of a scene reads it off the window, the
+        # summary block may be all that is kept of the scene.
+        first, frame = batch.begins == 1, batch.begins != -100
+        before = torch.zeros(())
+        for some in (torch.ones_like(frame), first, ~frame):
+            wanted = batch.before.masked_fill(~some.unsqueeze(-1), -100)
+            before = before + _named(colour, wanted[..., 0]) + _named(shape, wanted[..., 1])
         return {
-            "before": before,
+            "before": before / 2,
             "motion": _named(motion, batch.motion),
             "showing": _named(showing, batch.showing),
             "begins": _named(self.probe["begins"](answers.first), batch.begins),
         }
 
     def _warmth(self) -> float:
-        """Factor on the learning rate: a short rise, and a cosine fall over the last third."""
-        left = (self.steps - self.step) / (self.steps / 3)
+        """Factor on the learning rate: a short rise, and a cosine fall over the last fifth."""
+        left = (self.steps - self.step) / (self.steps / 5)
         return min(1.0, (self.step + 1) / 200) * (
             1.0 if left >= 1 else max(0.02, 0.5 - 0.5 * math.cos(math.pi * left))
         )

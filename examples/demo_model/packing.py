@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from streamkv_cli.model.prompts import (
 from .questions import Question
 from .vocabulary import TEMPLATE
 from .world import COLOURS, SHAPES, Fact, Scene
+
+if TYPE_CHECKING:
+    from .ingested import Ingested
 
 NEWLINE = -1
 """Stands for the learned newline, which is no token."""
@@ -38,6 +41,8 @@ class Video:
         owners: per block, the scene it belongs to.
         clear: per block, whether it is a frame that shows all of its scene.
         way: per block, how much of its object's way has been seen in this showing, 0 to 1.
+        segments: per block, the number of its segment.
+        summed: whether a summary block is the last of each segment.
     """
 
     scenes: list[Scene]
@@ -45,6 +50,8 @@ class Video:
     owners: list[int]
     clear: list[bool]
     way: list[float]
+    segments: list[int]
+    summed: bool
 
     def shows_motion(self, fact: Fact) -> bool:
         """Whether any showing of a fact is long enough to see which way the object goes."""
@@ -78,6 +85,7 @@ class Batch:
         begins: [B, N] 1 for the first frame of a scene, 0 for its others, -100 for summary blocks
             and padding.
         questions: the B x Q questions.
+        ingested: the segments it is read in; None where a video is read in one context.
     """
 
     video: Tensor
@@ -95,6 +103,7 @@ class Batch:
     showing: Tensor
     begins: Tensor
     questions: list[list[Question]]
+    ingested: "Ingested | None" = None
 
 
 class Tokens:

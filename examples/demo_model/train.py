@@ -51,7 +51,7 @@ class Recipe:
     tower: int = 4500
     words: int = 800
     clips: int = 9000
-    videos: int = 10_800
+    videos: int = 14_400
     curriculum: tuple[Phase, ...] = CURRICULUM
 
 

@@ -108,7 +108,7 @@ def compared() -> list[Setting]:
         settings.append(replace(full_kv(), row=f"full KV, {codec}", codec=codec))
         settings += [
             Setting(f"default, {codec}", preset("default", keep=keep), codec)
-            for keep in (0.4, 0.3, 0.2)
+            for keep in (0.4, 0.3, 0.2, 0.1)
         ]
     return settings
 

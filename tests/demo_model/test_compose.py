@@ -18,7 +18,7 @@ from examples.demo_model.world import COLOURS, SHAPES, World
 from streamkv_cli.model.prompts import GUIDANCE_PROMPT
 
 WORDS = tokenizer()
-SMALL = (Phase((3, 5), (1, 2), 2, 4, 0.5, 0.5, 2.0, 100),)
+SMALL = (Phase((3, 5), (1, 2), 2, 4, 0.5, 0.5, 0.5, 2.0, 100),)
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,8 @@ from streamkv_cli.model.checkpoint import find_checkpoint
 from streamkv_cli.model.device import choose_placement
 from streamkv_cli.model.loading import load_model
 from streamkv_cli.model.prompts import INIT_PROMPT
+from streamkv_cli.model.video_llm import VideoLLM
+from streamkv_cli.pipeline.window import Window
 
 WORDS = tokenizer()
 TOKENS = Tokens(WORDS)
@@ -34,16 +36,19 @@ def composer(model) -> Composer:
     return Composer(ideal_clips(embeddings, Naming(WORDS), 200, 1), TOKENS, "train")
 
 
-def _batch(composer: Composer, drop: float, summaries: float) -> Batch:
+def _batch(
+    composer: Composer, drop: float, summaries: float, ingest: float = 0.0, frames: int = 9
+) -> Batch:
     return composer.batch(
         np.random.default_rng(5),
         2,
         5,
-        frames=(9, 9),
+        frames=(frames, frames),
         run=(2, 4),
         layers=LAYERS,
         summary_share=summaries,
         drop_share=drop,
+        ingest_share=ingest,
     )
 
 
@@ -80,9 +85,7 @@ def test_dropped_blocks_are_served_as_the_program_serves_them(
     assert len({tuple(kept[0].tolist()) for kept in batch.kept}) > 1
     prefix = torch.tensor(TOKENS.prefix)
     logits = packed_forward(model, prefix, batch).logits
-    folder = export(build(WORDS, 3), WORDS, tmp_path / "demo")
-    loaded = load_model(find_checkpoint(str(folder)), choose_placement("cpu", "float32"))
-    loaded.model.load_state_dict(model.state_dict())  # not rounded to bfloat16
+    loaded = _loaded(model, tmp_path)
     row = 0
     context = loaded.encode_prefix(TOKENS.prefix)
     layout = loaded.lay_out(0, 0, 1.0)
@@ -101,3 +104,51 @@ def test_dropped_blocks_are_served_as_the_program_serves_them(
             first = loaded.logits(prompt, choose, place)[-1]
             assert torch.allclose(first, logits[row], atol=2e-4)
             row += len(TOKENS.answer(question.answer))
+
+
+@pytest.mark.parametrize("window", [76, 3])
+@torch.inference_mode()
+def test_segments_are_read_as_the_program_reads_them(
+    model, composer: Composer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: int
+) -> None:
+    monkeypatch.setattr("examples.demo_model.ingested.WINDOW", window)
+    batch = _batch(composer, drop=0.0, summaries=0.0, ingest=1.0, frames=40)
+    assert batch.ingested is not None
+    assert len({tuple(kept[0].tolist()) for kept in batch.kept}) > 1
+    logits = packed_forward(model, torch.tensor(TOKENS.prefix), batch).logits
+    loaded = _loaded(model, tmp_path)
+    layout = loaded.lay_out(0, 0, 1.0)
+    row = 0
+    for number, questions in enumerate(batch.questions):
+        context = loaded.encode_prefix(TOKENS.prefix)
+        seen = Window(context, 15_000, layout, window)
+        kept = [layer[number][layer[number] >= 0].tolist() for layer in batch.kept]
+        stored: list[list[torch.Tensor]] = [[] for _ in kept]
+        segments = [s[s >= 0].tolist() for s in batch.ingested.segments[number]]
+        segments = [segment for segment in segments if segment]
+        assert len(segments) > 3
+        for segment in segments:
+            features = batch.video[number, segment]
+            encoded = loaded.encode(features, layout, seen.context, seen.place)
+            for layer, blocks in enumerate(encoded.blocks):
+                chosen = [i for i, block in enumerate(segment) if block in kept[layer]]
+                seen.add(layer, blocks[chosen], [0] * len(chosen))
+                stored[layer] += blocks[chosen]
+
+        def choose(layer: int, _: torch.Tensor, context=context, stored=stored):
+            return context[layer].extended(layout, torch.stack(stored[layer]))
+
+        for question in questions:
+            prompt = loaded.prompt(INIT_PROMPT, question.text)
+            place = layout.after(context[0].place, max(map(len, kept)))
+            first = loaded.logits(prompt, choose, place)[-1]
+            assert torch.allclose(first, logits[row], atol=2e-4)
+            row += len(TOKENS.answer(question.answer))
+
+
+def _loaded(model, folder: Path) -> VideoLLM:
+    export(build(WORDS, 3), WORDS, folder / "demo")
+    checkpoint = find_checkpoint(str(folder / "demo"))
+    loaded = load_model(checkpoint, choose_placement("cpu", "float32"))
+    loaded.model.load_state_dict(model.state_dict())  # not rounded to bfloat16
+    return loaded
