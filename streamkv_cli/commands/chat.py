@@ -24,7 +24,7 @@ from streamkv_cli.commands.options import (
 from streamkv_cli.commands.requests import AskRequest
 from streamkv_cli.commands.talking import ChatConsole, Talk
 
-EXAMPLE = 'Example: echo "what happens first?" | streamkv chat --video talk.mp4'
+EXAMPLE = 'Example: streamkv chat --video talk.mp4 <<< "what happens first?"'
 
 
 @guarded
