@@ -13,10 +13,12 @@ import argparse
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -75,39 +77,70 @@ def grow(folder: Path, hours: float, rounds: int) -> dict[str, Any]:
     """What a film of so many hours costs: to ingest, on disk, and to ask."""
     video = film(folder / f"{hours:g}.mp4", hours)
     store = ("--store", str(folder / f"{hours:g}"))
-    ingest, _, peak = process("ingest", str(video), "--model", "demo", "--json", *store)
+    ingest = process("ingest", str(video), "--model", "demo", "--json", *store)
     asked = [process("ask", QUESTION, "--no-server", "--json", *store) for _ in range(rounds)]
     video.unlink()
-    done = json.loads(ingest.splitlines()[-1])
-    answers = [json.loads(out.splitlines()[-1]) for out, _, _ in asked]
+    done = json.loads(ingest.out.splitlines()[-1])
+    answers = [json.loads(run.out.splitlines()[-1]) for run in asked]
     return {
         "hours": hours,
         "frames": done["frames"],
         "ingest_seconds": done["wall"]["total"],
-        "ingest_peak_bytes": peak,
+        "ingest_peak_bytes": ingest.peak,
+        "ingest_own_bytes": ingest.own,
         "bytes": done["bytes"],
         "index_bytes": (folder / f"{hours:g}" / "index.lmdb" / "data.mdb").stat().st_blocks * 512,
         "first_token_seconds": median(a["seconds_to_first_token"] for a in answers),
-        "ask_seconds": median(taken for _, taken, _ in asked),
-        "ask_peak_bytes": max(peak for _, _, peak in asked),
+        "ask_seconds": median(run.seconds for run in asked),
+        "ask_peak_bytes": max(run.peak for run in asked),
         "answer": answers[0]["answer"],
         "blocks_stored": answers[0]["blocks_stored"],
         "blocks_fetched": answers[0]["blocks_fetched"],
     }
 
 
-def process(*words: str) -> tuple[str, float, int]:
-    """Run the program: its stdout, its wall seconds, and its peak of memory in bytes."""
+@dataclass(frozen=True)
+class Run:
+    """What a process did: its stdout, wall seconds, and peaks of memory in bytes.
+
+    Attributes:
+        peak: resident, pages of the index that the system shares and takes back included.
+        own: of that, what the process has allocated itself (0 where the system does not tell).
+    """
+
+    out: str
+    seconds: float
+    peak: int
+    own: int
+
+
+def process(*words: str) -> Run:
+    """Run the program in a process of its own."""
     begun = time.perf_counter()
     with tempfile.TemporaryFile("w+") as out:
         child = subprocess.Popen([*PROGRAM, *words], stdout=out)
-        _, status, usage = os.wait4(child.pid, 0)
+        own = 0
+        while True:
+            own = max(own, _anonymous(child.pid))
+            pid, status, usage = os.wait4(child.pid, os.WNOHANG)
+            if pid:
+                break
+            time.sleep(0.02)
         child.returncode = os.waitstatus_to_exitcode(status)
         taken = time.perf_counter() - begun
         if child.returncode:
             raise subprocess.CalledProcessError(child.returncode, words)
         out.seek(0)
-        return out.read(), taken, usage.ru_maxrss * 1024
+        return Run(out.read(), taken, usage.ru_maxrss * 1024, own)
+
+
+def _anonymous(pid: int) -> int:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    found = re.search(r"RssAnon:\s*(\d+)", status)
+    return int(found[1]) * 1024 if found else 0
 
 
 def machine() -> str:

@@ -12,7 +12,7 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 360, 70, 190, 30, 50
 LINES: dict[str, tuple[str, Callable[[dict[str, Any]], float]]] = {
     "ingest, s": ("#0b6e99", lambda g: g["ingest_seconds"]),
     "first token, ms": ("#d9730d", lambda g: 1000 * g["first_token_seconds"]),
-    "peak of ingest, MiB": ("#6940a5", lambda g: g["ingest_peak_bytes"] / 2**20),
+    "memory of ingest, MiB": ("#6940a5", lambda g: g["ingest_own_bytes"] / 2**20),
     "index, MiB": ("#0f7b6c", lambda g: g["index_bytes"] / 2**20),
 }
 
@@ -36,7 +36,16 @@ def figures(found: Sequence[dict[str, Any]], title: str) -> str:
 
 def growth(found: Sequence[dict[str, Any]]) -> str:
     """A table of what films of several lengths cost."""
-    header = ["film", "frames", "ingest", "frames a second", "peak", "on disk", "index"]
+    header = [
+        "film",
+        "frames",
+        "ingest",
+        "frames a second",
+        "peak",
+        "own memory",
+        "on disk",
+        "index",
+    ]
     header += ["first token", "whole ask", "peak of ask", "blocks fetched"]
     rows = [
         [
@@ -45,6 +54,7 @@ def growth(found: Sequence[dict[str, Any]]) -> str:
             f"{g['ingest_seconds']:.1f} s",
             f"{g['frames'] / g['ingest_seconds']:.0f}",
             _bytes(g["ingest_peak_bytes"]),
+            _bytes(g["ingest_own_bytes"]),
             _bytes(g["bytes"]),
             _bytes(g["index_bytes"]),
             f"{1000 * g['first_token_seconds']:.0f} ms",
