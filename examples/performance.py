@@ -39,7 +39,7 @@ from streamkv_cli.pipeline.ingest import vision_batch
 from streamkv_cli.pipeline.slots import note_layout, note_skips
 from streamkv_cli.pipeline.window import Window
 
-FPS, SEGMENT = 0.5, 16
+FPS, SEGMENT, ASKED = 0.5, 16, 4
 _SIGLIP = {
     "model_type": "siglip_vision_model",
     "hidden_size": 1152,
@@ -102,8 +102,10 @@ def build(shape: str, placement: Placement) -> VideoLLM:
     return Qwen25VL(*parts, Resolution(14, 2, 2, 3136, 256))
 
 
-def measure(shape: str, placement: Placement, frames: int, hours: float) -> dict[str, object]:
-    """Every stage on `frames` frames of noise, then a question to a memory of `hours`."""
+def measure(
+    shape: str, placement: Placement, frames: int, hours: list[float], codec: str
+) -> dict[str, object]:
+    """Every stage on `frames` frames of noise, then a question to memories of these `hours`."""
     model, method = build(shape, placement), preset("default")
     noise = np.random.default_rng(0).integers(0, 256, (frames, 720, 1280, 3), dtype=np.uint8)
     layout = model.lay_out(1280, 720, FPS)
@@ -132,19 +134,24 @@ def measure(shape: str, placement: Placement, frames: int, hours: float) -> dict
         ]
         segment = Segment(start // SEGMENT, pieces)
         compressed = compress_segment(
-            segment, model, layout, method, window, guidance, CODECS["raw"], geometry
+            segment, model, layout, method, window, guidance, CODECS[codec], geometry
         )
     encoded = _clock(placement) - begun
     assert compressed is not None
-    with tempfile.TemporaryDirectory() as folder:
-        told = _ask(Path(folder), model, layout, method, geometry, compressed, len(pieces), hours)
+    told = []
+    for each in hours:
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder)
+            told.append(
+                _ask(place, model, layout, method, geometry, compressed, len(pieces), each, codec)
+            )
     return {
         "shape": shape,
         "device": placement.reason,
         "frames": frames,
         "vision_frames_per_second": round(frames / seen, 3),
         "language_model_frames_per_second": round(frames / encoded, 3),
-        **told,
+        "asked": told,
         "peak_bytes": _peak(placement),
     }
 
@@ -158,6 +165,7 @@ def _ask(
     compressed: Compressed,
     blocks: int,
     hours: float,
+    codec: str,
 ) -> dict[str, object]:
     """Seconds to the first token over `hours` of copies of one segment."""
     record = VideoRecord(
@@ -165,10 +173,11 @@ def _ask(
         "hour",
         "hour",
         "0" * 32,
-        {"init_prompt": INIT_PROMPT},
+        {"init_prompt": INIT_PROMPT, "codec": codec},
         geometry,
         "",
         {} | note_layout(layout),
+        codec=codec,
     )
     step = layout.frames / FPS
     count = max(1, round(3600 * hours / (blocks * step)))
@@ -189,7 +198,7 @@ def _ask(
                 )
         asker = Asker(model, method, Sampling(max_new_tokens=8))
         catalog = Shelf(store).catalog(store.videos(), Bounds())
-        times = [asker.answer(catalog, "What happened?") for _ in range(2)]
+        times = [asker.answer(catalog, "What happened?") for _ in range(ASKED)]
         stored = store.videos()[0][1].bytes
     return {
         "seconds_to_first_token": [round(answer.seconds_to_first_token, 3) for answer in times],
@@ -216,10 +225,14 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shape", nargs="+", choices=SHAPES, default=["llava-0.5b"])
     parser.add_argument("--frames", type=int, default=32)
-    parser.add_argument("--hours", type=float, default=1.0, help="length of the memory asked")
+    parser.add_argument(
+        "--hours", type=float, nargs="+", default=[1.0], help="lengths of the memories asked"
+    )
+    parser.add_argument("--kv-dtype", choices=CODECS, default="raw")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
     arguments = parser.parse_args()
     for name in arguments.shape:
         chosen = choose_placement(arguments.device, arguments.dtype)
-        print(json.dumps(measure(name, chosen, arguments.frames, arguments.hours)), flush=True)
+        hours, codec = arguments.hours, arguments.kv_dtype
+        print(json.dumps(measure(name, chosen, arguments.frames, hours, codec)), flush=True)
