@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers.models.qwen2.modeling_qwen2 import rotate_half
 
 from .packing import NEWLINE, Batch
+from .segmented import Reading, reading_of, segment_attention
 
 LOOKING = 2
 """Layer whose attention is told where the proof is, from where an answer begins."""
@@ -68,7 +69,7 @@ def packed_forward(model: Any, prefix: Tensor, batch: Batch, guide: bool = False
         if number == 1:
             first = video
         view = _view(batch, number, prefix.numel())
-        reading = _reading(batch, number, prefix.numel())
+        reading = reading_of(batch, number, prefix.numel())
         before, video, rows, inside = _layer(layer, rotary, (before, video, rows), view, reading)
         if guide:
             retrieved.append(_retrieved(batch, inside.query, inside.key))
@@ -175,52 +176,6 @@ def _view(batch: Batch, layer: int, prefix: int) -> _View:
     return _View(picked, torch.cat([seen, own], dim=2).unsqueeze(1), places)
 
 
-@dataclass
-class _Reading:
-    """How one layer reads videos segment by segment, all of the S segments at once.
-
-    Attributes:
-        own: [B, S x T] tokens of each segment; padding points at token 0.
-        window: [B, S x W] tokens each segment sees of those before it, likewise.
-        places: [B x S, T] positions of its own tokens, behind prefix and window.
-        mask: [B x S, 1, T, I + W + T] what each of its tokens may attend to.
-        back: [B, N x P] where each of the video's tokens is among `own`.
-    """
-
-    own: Tensor
-    window: Tensor
-    places: Tensor
-    mask: Tensor
-    back: Tensor
-
-
-def _reading(batch: Batch, layer: int, prefix: int) -> _Reading | None:
-    if batch.ingested is None:
-        return None
-    tokens = batch.video.shape[2]
-    segments, window = (
-        x.repeat_interleave(tokens, dim=2).flatten(0, 1)
-        for x in (batch.ingested.segments, batch.ingested.windows[layer])
-    )
-    within = torch.arange(tokens)
-    before = (window >= 0).sum(dim=1, keepdim=True)
-    length = segments.shape[1]
-    places = prefix + before + torch.arange(length)
-    seen = F.pad(window >= 0, (prefix, 0), value=True).unsqueeze(1).expand(-1, length, -1)
-    causal = torch.ones(length, length, dtype=torch.bool).tril().expand(len(segments), -1, -1)
-
-    def rows(blocks: Tensor) -> Tensor:
-        return (blocks.clamp(min=0).unsqueeze(-1) * tokens + within).flatten(1)
-
-    return _Reading(
-        rows(batch.ingested.segments),
-        rows(batch.ingested.windows[layer]),
-        places,
-        torch.cat([seen, causal], dim=2).unsqueeze(1),
-        rows(batch.ingested.slots),
-    )
-
-
 class _Rotary:
     """Rotary embedding with its tables computed once."""
 
@@ -242,7 +197,7 @@ def _layer(
     rotary: _Rotary,
     parts: tuple[Tensor, Tensor, Tensor],
     view: _View,
-    reading: "_Reading | None",
+    reading: Reading | None,
 ) -> tuple[Tensor, Tensor, Tensor, _Inside]:
     """One decoder layer over the prefix, the videos, and the rows of the questions."""
     before, video, rows = parts
@@ -266,7 +221,7 @@ def _layer(
         )
     else:
         own = (q[:, :, :length], k[:, :, :length], v[:, :, :length])
-        seen = _segment_attention(own, (k_before, v_before), reading, rotary)
+        seen = segment_attention(own, (k_before, v_before), reading, rotary)
     index = view.picked.view(len(video), 1, -1, 1).expand(-1, k.shape[1], -1, size)
     k_video = rotary(k[:, :, :length].gather(2, index), prefix + torch.arange(index.shape[2]))
     v_video = v[:, :, :length].gather(2, index)
@@ -303,45 +258,3 @@ def _video_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     rows, total = q.shape[2], k.shape[2]
     mask = torch.ones(rows, total, dtype=torch.bool).tril(total - rows)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
-
-
-def _segment_attention(
-    own: tuple[Tensor, Tensor, Tensor],
-    before: tuple[Tensor, Tensor],
-    reading: _Reading,
-    rotary: _Rotary,
-) -> Tensor:
-    """Each segment attends to prefix, window and itself, at consecutive positions.
-
-    Args:
-        own: queries [B, h, N x P, d], keys and values of the video, not rotated.
-        before: keys, rotated, and values [B, g, I, d] of the prefix.
-
-    Returns:
-        [B, h, N x P, d].
-    """
-    count = len(reading.places)
-    videos, prefix = len(reading.own), before[0].shape[2]
-
-    def by_segment(x: Tensor, tokens: Tensor) -> Tensor:
-        """[B x S, heads, n, d] of x [B, heads, N x P, d]."""
-        index = tokens.view(videos, 1, -1, 1).expand(-1, x.shape[1], -1, x.shape[3])
-        picked = x.gather(2, index).unflatten(2, (count // videos, -1))
-        return picked.transpose(1, 2).flatten(0, 1)
-
-    q = rotary(by_segment(own[0], reading.own), reading.places)
-    k_own = rotary(by_segment(own[1], reading.own), reading.places)
-    k_window = by_segment(own[1], reading.window)
-    k_window = rotary(k_window, prefix + torch.arange(k_window.shape[2]))
-    k_before, v_before = (x.repeat_interleave(count // videos, dim=0) for x in before)
-    v = [v_before, by_segment(own[2], reading.window), by_segment(own[2], reading.own)]
-    seen = F.scaled_dot_product_attention(
-        q,
-        torch.cat([k_before, k_window, k_own], dim=2),
-        torch.cat(v, dim=2),
-        attn_mask=reading.mask,
-        enable_gqa=True,
-    )
-    seen = seen.unflatten(0, (videos, -1)).transpose(1, 2).flatten(2, 3)
-    index = reading.back.view(videos, 1, -1, 1).expand(-1, seen.shape[1], -1, seen.shape[3])
-    return seen.gather(2, index)
