@@ -268,6 +268,10 @@ def test_detach_ps_stop_and_keep_alive(user: Host) -> None:
     assert user.servers() == []
     assert user.run("stop", "--all").returncode == 1
     assert user.run("serve", "--keep-alive", "soon").returncode == 2
+    # Nobody asks: it ends by itself, and leaves no socket behind.
+    assert user.run("serve", "--keep-alive", "1s", "--detach").returncode == 0
+    wait_until(lambda: user.servers() == [])
+    wait_until(lambda: not list(Path(user.environment["XDG_RUNTIME_DIR"]).glob("*/*.sock")))
 
 
 def request(
