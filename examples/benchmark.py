@@ -1,12 +1,13 @@
 """How fast the program is here, beside what one could do instead and what the machine can do.
 
-    make bench                                          # about ten minutes on two cores
-    python -m examples.benchmark --hours 0.167 1 10     # growth up to ten hours
+    make bench                                          # half an hour on two cores, 13 GB of disk
+    python -m examples.benchmark --hours 0.167 1 --index-hours 1 100        # sooner
 
 One run: the figures of `streamkv bench` for the model that comes with the program and for one of
-the published 0.5B shape with random weights; then what ingest and ask cost as a film grows, in
-processes of their own. `--write docs` puts tables and plot into docs/performance.md and
-docs/growth.svg, and everything as JSON into docs/performance.json.
+the published 0.5B shape with random weights; what ingest and ask cost as a film grows, in
+processes of their own; and what choosing blocks costs as an archive grows. `--write docs` puts
+tables and plot into docs/performance.md and docs/growth.svg, and everything as JSON into
+docs/performance.json.
 """
 
 import argparse
@@ -77,8 +78,9 @@ def grow(folder: Path, hours: float, rounds: int) -> dict[str, Any]:
     """What a film of so many hours costs: to ingest, on disk, and to ask."""
     video = film(folder / f"{hours:g}.mp4", hours)
     store = ("--store", str(folder / f"{hours:g}"))
-    ingest = process("ingest", str(video), "--model", "demo", "--json", *store)
-    asked = [process("ask", QUESTION, "--no-server", "--json", *store) for _ in range(rounds)]
+    ingest = process(*PROGRAM, "ingest", str(video), "--model", "demo", "--json", *store)
+    ask = [*PROGRAM, "ask", QUESTION, "--no-server", "--json", *store]
+    asked = [process(*ask) for _ in range(rounds)]
     video.unlink()
     done = json.loads(ingest.out.splitlines()[-1])
     answers = [json.loads(run.out.splitlines()[-1]) for run in asked]
@@ -93,10 +95,41 @@ def grow(folder: Path, hours: float, rounds: int) -> dict[str, Any]:
         "first_token_seconds": median(a["seconds_to_first_token"] for a in answers),
         "ask_seconds": median(run.seconds for run in asked),
         "ask_peak_bytes": max(run.peak for run in asked),
+        "ask_own_bytes": max(run.own for run in asked),
         "answer": answers[0]["answer"],
         "blocks_stored": answers[0]["blocks_stored"],
         "blocks_fetched": answers[0]["blocks_fetched"],
     }
+
+
+def least_memory() -> dict[str, int]:
+    """What no ingest with the demo model can do without.
+
+    Own memory of a process that has imported the libraries, weights, and the window's KV.
+    """
+    from streamkv_cli.method.presets import preset
+    from streamkv_cli.model.checkpoint import find_checkpoint
+    from streamkv_cli.model.device import choose_placement
+    from streamkv_cli.model.needs import needs_of, read_config
+
+    folder = find_checkpoint("demo").folder
+    needs = needs_of("demo", read_config(folder / "config.json"))
+    wide = choose_placement("cpu", "auto").dtype.itemsize // 2  # the sizes are for two bytes
+    libraries = "import torch, transformers, av, numpy, lmdb; torch.ones(9) @ torch.ones(9)"
+    window = preset("default").window_blocks or 0
+    return {
+        "libraries_bytes": process(sys.executable, "-c", libraries).own,
+        "weights_bytes": needs.weights_bytes * wide,
+        "window_bytes": window * needs.block_bytes * wide,
+    }
+
+
+def index(hours: list[int], folder: Path) -> list[dict[str, Any]]:
+    """What choosing blocks costs in archives of so many hours: see `index_scale`."""
+    command = [sys.executable, str(HERE / "index_scale.py"), "--folder", str(folder)]
+    command += ["--hours", *map(str, hours)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 @dataclass(frozen=True)
@@ -114,11 +147,11 @@ class Run:
     own: int
 
 
-def process(*words: str) -> Run:
-    """Run the program in a process of its own."""
+def process(*command: str) -> Run:
+    """Run a command and watch it."""
     begun = time.perf_counter()
     with tempfile.TemporaryFile("w+") as out:
-        child = subprocess.Popen([*PROGRAM, *words], stdout=out)
+        child = subprocess.Popen(command, stdout=out)
         own = 0
         while True:
             own = max(own, _anonymous(child.pid))
@@ -129,7 +162,7 @@ def process(*words: str) -> Run:
         child.returncode = os.waitstatus_to_exitcode(status)
         taken = time.perf_counter() - begun
         if child.returncode:
-            raise subprocess.CalledProcessError(child.returncode, words)
+            raise subprocess.CalledProcessError(child.returncode, command)
         out.seek(0)
         return Run(out.read(), taken, usage.ru_maxrss * 1024, own)
 
@@ -163,14 +196,18 @@ def commit() -> str:
 def main() -> None:
     """Measure; print; write where asked to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--hours", type=float, nargs="+", default=[1 / 6, 1])
+    parser.add_argument("--hours", type=float, nargs="+", default=[1 / 6, 1, 10])
+    parser.add_argument(
+        "--index-hours", type=int, nargs="*", default=[1, 100, 1000], help="of archives"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--shape-seconds", type=float, default=16, help="of film; 0 leaves it out")
     parser.add_argument("--write", type=Path, metavar="DOCS")
     given = parser.parse_args()
     from . import benchmark_page as page
 
-    found: dict[str, Any] = {"machine": machine(), "commit": commit(), "figures": {}, "growth": []}
+    found: dict[str, Any] = {"machine": machine(), "commit": commit(), "figures": {}}
+    found |= {"memory": least_memory(), "growth": []}
     with tempfile.TemporaryDirectory(prefix="streamkv-bench-") as name:
         folder = Path(name)
         video = film(folder / "film.mp4", 1 / 6)
@@ -185,7 +222,9 @@ def main() -> None:
             print(page.figures(found["figures"]["llava-0.5b"], title), flush=True)
         for hours in given.hours:
             found["growth"].append(grow(folder, hours, given.rounds))
-            print(page.growth(found["growth"][-1:]), flush=True)
+            print(page.growth(found["growth"][-1:], found["memory"]), flush=True)
+        found["index"] = index(given.index_hours, folder) if given.index_hours else []
+        print(page.index(found["index"]), flush=True)
     if given.write:
         page.write(found, given.write, BEGIN, END)
 

@@ -23,6 +23,7 @@ def figures(found: Sequence[dict[str, Any]], title: str) -> str:
         [
             figure["name"],
             _value(figure["ours"], figure["unit"]),
+            _rate(figure.get("frames_per_second")),
             _value(figure["peer"], figure["unit"]),
             "" if figure["gain"] is None else f"{figure['gain']:.2f}",
             _value(figure["bound"], figure["unit"]),
@@ -30,12 +31,12 @@ def figures(found: Sequence[dict[str, Any]], title: str) -> str:
         ]
         for figure in found
     ]
-    header = ["figure", "here", "peer", "times", "bound", "share"]
+    header = ["figure", "here", "frames a second", "peer", "times", "bound", "share"]
     return f"### {title[0].upper()}{title[1:]}\n\n{_table(header, rows)}\n"
 
 
-def growth(found: Sequence[dict[str, Any]]) -> str:
-    """A table of what films of several lengths cost."""
+def growth(found: Sequence[dict[str, Any]], least: dict[str, int]) -> str:
+    """A table of what films of several lengths cost, and a line on the least memory."""
     header = [
         "film",
         "frames",
@@ -46,7 +47,7 @@ def growth(found: Sequence[dict[str, Any]]) -> str:
         "on disk",
         "index",
     ]
-    header += ["first token", "whole ask", "peak of ask", "blocks fetched"]
+    header += ["first token", "whole ask", "own memory of ask", "blocks fetched"]
     rows = [
         [
             f"{g['hours'] * 60:.0f} min" if g["hours"] < 1 else f"{g['hours']:g} h",
@@ -59,8 +60,44 @@ def growth(found: Sequence[dict[str, Any]]) -> str:
             _bytes(g["index_bytes"]),
             f"{1000 * g['first_token_seconds']:.0f} ms",
             f"{g['ask_seconds']:.1f} s",
-            _bytes(g["ask_peak_bytes"]),
+            _bytes(g["ask_own_bytes"]),
             f"{g['blocks_fetched']:,} of {g['blocks_stored']:,}",
+        ]
+        for g in found
+    ]
+    first, last = found[0], found[-1]
+    grown = ", ".join(
+        f"{last[key] / first[key]:.2f} times the {name}"
+        for key, name in {
+            "ingest_own_bytes": "own memory of an ingest",
+            "ask_own_bytes": "own memory of an ask",
+            "first_token_seconds": "time to the first token",
+        }.items()
+    )
+    libraries, weights, window = (_bytes(value) for value in least.values())
+    floor = (
+        f"No ingest does without {_bytes(sum(least.values()))} of own memory: {libraries} for "
+        f"Python and the libraries, {weights} of weights and {window} of window."
+    )
+    grew = f"{last['hours'] / first['hours']:.0f} times the video takes {grown}."
+    return "\n".join([_table(header, rows), "", floor, *([grew] if len(found) > 1 else [])]) + "\n"
+
+
+def index(found: Sequence[dict[str, Any]]) -> str:
+    """A table of what choosing blocks costs in archives of several sizes."""
+    header = ["hours", "segments", "index", "segments' keys", "choosing, warm", "one pass", "share"]
+    header += ["cold", "memory"]
+    rows = [
+        [
+            f"{g['hours']:,}",
+            f"{g['segments']:,}",
+            _bytes(g["index_bytes"]),
+            _bytes(g["key_bytes"]),
+            _value([g["warm_seconds"]], "s"),
+            _value([g["one_pass_seconds"]], "s"),
+            f"{g['one_pass_seconds'] / g['warm_seconds']:.0%}",
+            _value([g["cold_seconds"]], "s"),
+            _bytes(g["peak_bytes"]),
         ]
         for g in found
     ]
@@ -74,7 +111,10 @@ def write(found: dict[str, Any], docs: Path, begin: str, end: str) -> None:
     titles = {"demo": "demo model, ten minutes", "llava-0.5b": "0.5B shape, random weights"}
     parts += [figures(each, titles.get(name, name)) for name, each in found["figures"].items()]
     parts.append("### Growth\n\n![Cost over hours of video](growth.svg)\n")
-    parts.append(growth(found["growth"]))
+    parts.append(growth(found["growth"], found["memory"]))
+    if found["index"]:
+        parts.append("### Choosing blocks in an archive\n")
+        parts.append(index(found["index"]))
     page = docs / "performance.md"
     before, rest = page.read_text().split(begin)
     page.write_text(f"{before}{begin}\n\n" + "\n".join(parts) + f"\n{end}{rest.split(end)[1]}")
@@ -140,6 +180,10 @@ def _value(values: Sequence[float] | None, unit: str) -> str:
     if unit == "bytes/h":
         return _bytes(middle)
     return f"{middle:.2f} s" if middle >= 1 else f"{1000 * middle:.3g} ms"
+
+
+def _rate(frames: float | None) -> str:
+    return "" if frames is None else f"{frames:,.0f}" if frames >= 10 else f"{frames:.2g}"
 
 
 def _bytes(size: float) -> str:

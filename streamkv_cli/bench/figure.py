@@ -39,10 +39,18 @@ class Figure:
         """Bound over ours, the median of the rounds' ratios: 1 is as fast as the machine goes."""
         return _ratio(self.bound, self.ours)
 
+    @property
+    def frames_per_second(self) -> float | None:
+        """Of a figure that says how many frames it was about."""
+        seconds = median(self.ours)
+        return self.notes["frames"] / seconds if "frames" in self.notes and seconds else None
+
     def as_json(self) -> dict[str, Any]:
         """All of it, with the ratios."""
         values = {name: value for name, value in vars(self).items() if name != "notes"}
-        return {**values, "gain": self.gain, "share": self.share, **self.notes}
+        told = {"gain": self.gain, "share": self.share, **self.notes}
+        rate = self.frames_per_second
+        return {**values, **told, **({} if rate is None else {"frames_per_second": rate})}
 
 
 def turns(rounds: int, **sides: Callable[[], float]) -> Mapping[str, list[float]]:

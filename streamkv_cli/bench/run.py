@@ -57,7 +57,7 @@ def run_bench(
         work = ingests.work(store)
         if sum(work.batches) < 2:
             raise VideoError(f"{path} has less than two sampled frames", "give a longer video")
-        yield measure_ingest(ingests, work, rounds)
+        yield from measure_ingest(ingests, work, rounds)
         with Store.open(store) as opened:
             _, state = opened.videos()[0]
             yield from measure_sizes(opened, record, state, settings.fps)

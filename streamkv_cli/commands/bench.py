@@ -67,8 +67,8 @@ def bench(
         console.record(
             "figure", model=checkpoint.source, device=placement.reason, **figure.as_json()
         )
-    columns = ("figure", "here", "peer", "times", "bound", "share")
-    right = "here peer times bound share"
+    columns = ("figure", "here", "frames/s", "peer", "times", "bound", "share")
+    right = "here frames/s peer times bound share"
     console.table(columns, [_row(figure) for figure in found], right)
 
 
@@ -76,6 +76,7 @@ def _row(figure: "Figure") -> list[str]:
     return [
         figure.name,
         _value(figure, figure.ours),
+        f"{rate:,.3g}" if (rate := figure.frames_per_second) is not None else "",
         _value(figure, figure.peer),
         f"{figure.gain:.2f}" if figure.gain is not None else "",
         _value(figure, figure.bound),
