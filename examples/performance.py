@@ -157,7 +157,8 @@ def measure(
         told[-1]["encode_again_seconds_at_least"] = round(least * each * 3600 * FPS, 1)
     if again:
         count = round(hours[0] * 3600 * FPS / layout.frames)
-        many = tokens[torch.arange(count) % len(tokens)].flatten(0, 1)[None]
+        width = model.model.get_input_embeddings().weight.shape[1]
+        many = tokens[torch.arange(count) % len(tokens), :, :width].flatten(0, 1)[None]
         taken = stock.prefill(many) + seen / frames * count * layout.frames
         told[0]["encode_again_seconds"] = round(taken, 1)
     itemsize = placement.dtype.itemsize
