@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from store.errors import StoreRefused
@@ -182,12 +181,6 @@ CODECS: dict[str, Codec] = {
     "int4": Quantized(bits=4, key_tokens=64, value_channels=32),
 }
 """By the name that a video keeps. A name's meaning never changes: a better one is a new name."""
-
-
-@lru_cache
-def block_bytes(codec: str, geometry: Geometry) -> int:
-    """Bytes of one block in one layer, as a codec that this program knows writes it."""
-    return CODECS[codec].block_bytes(geometry)
 
 
 def codec_of(video: VideoRecord) -> Codec:

@@ -145,14 +145,41 @@ def read_summary(key: bytes, value: bytes) -> SummaryEntry:
     """One layer of one segment out of an entry of `summaries`; ValueError where damaged."""
     import numpy as np
 
-    body, (kind, summary, heads, size, rows, block_bytes, offset) = _summary_body(key, value)
-    dtype = _NUMPY_DTYPES[kind]
+    body, (_, kind, summary, heads, size, rows, block_bytes, offset) = _summary_body(key, value)
     at = SUMMARY_HEADER.size
     checksums: npt.NDArray[np.uint64] = np.frombuffer(body, "<u8", rows, at)
     blocks: npt.NDArray[np.int32] = np.frombuffer(body, "<i4", rows, at + 8 * rows)
-    keys = np.frombuffer(body, dtype, rows * heads * size, at + 12 * rows)
+    keys = np.frombuffer(body, _NUMPY_DTYPES[kind], rows * heads * size, at + 12 * rows)
     table = LayerTable(blocks, checksums, keys.reshape(rows, heads, size))
     return SummaryEntry(table, bool(summary), block_bytes, offset)
+
+
+def read_summary_parts(
+    key: bytes, value: bytes, kind: tuple[int, int, int, int]
+) -> tuple[memoryview, int, bool, int]:
+    """An entry of `summaries` without an object for each of its arrays, for thousands of them.
+
+    Args:
+        kind: as `summary_kind` tells of the video.
+
+    Returns:
+        The arrays one behind the other (checksums u64, blocks i32, keys), rows, whether the last
+        row is the summary block's, and the offset of row 0.
+
+    Raises:
+        ValueError: damaged, or of another kind.
+    """
+    body, (_, dtype, summary, heads, size, rows, block_bytes, offset) = _summary_body(key, value)
+    if (dtype, heads, size, block_bytes) != kind:
+        raise ValueError("not of the video's geometry")
+    return body[SUMMARY_HEADER.size :], rows, bool(summary), offset
+
+
+def summary_kind(video: VideoRecord) -> tuple[int, int, int, int]:
+    """What all entries of `summaries` of a video have in common; `codec_of` may refuse it."""
+    geometry = video.geometry
+    block_bytes = codec_of(video).block_bytes(geometry)
+    return KEY_DTYPES[geometry.key_dtype()], geometry.kv_heads, geometry.head_dim, block_bytes
 
 
 def read_last_key(key: bytes, value: bytes, row_bytes: int) -> tuple[int, int, memoryview | None]:
@@ -166,26 +193,26 @@ def read_last_key(key: bytes, value: bytes, row_bytes: int) -> tuple[int, int, m
     Raises:
         ValueError: damaged, or its keys are not of this size.
     """
-    body, (kind, summary, heads, size, rows, block_bytes, _) = _summary_body(key, value)
+    body, (_, kind, summary, heads, size, rows, block_bytes, _) = _summary_body(key, value)
     if heads * size * _KEY_BYTES[kind] != row_bytes:
         raise ValueError("not of the video's geometry")
     return rows, block_bytes, body[len(body) - row_bytes :] if summary and rows else None
 
 
-def _summary_body(key: bytes, value: bytes) -> tuple[memoryview, tuple[int, ...]]:
-    """Verified body and header of an entry of `summaries`, without the magic."""
+def _summary_body(key: bytes, value: bytes) -> tuple[memoryview, tuple[Any, ...]]:
+    """Verified body and header of an entry of `summaries`."""
     body = unseal(key, value)
     if len(body) < SUMMARY_HEADER.size:
         raise ValueError("too short")
-    magic, *header = SUMMARY_HEADER.unpack_from(body)
-    kind, _, heads, size, rows, block_bytes, offset = header
+    header = SUMMARY_HEADER.unpack_from(body)
+    magic, kind, _, heads, size, rows, block_bytes, offset = header
     if magic != SUMMARY_MAGIC or kind not in _KEY_BYTES:
         raise ValueError("not a summary entry")
     if offset + rows * block_bytes >= 1 << 63:
         raise ValueError("its blocks lie beyond any file")
     if len(body) != SUMMARY_HEADER.size + rows * (8 + 4 + heads * size * _KEY_BYTES[kind]):
         raise ValueError("its arrays do not fill it")
-    return body, tuple(header)
+    return body, header
 
 
 def _digest(key: bytes, body: bytes | memoryview) -> int:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from store.codec import block_bytes, codec_of
-from store.entries import SummaryEntry, read_summary, summary_key, summary_prefix
+from store.entries import read_summary_parts, summary_kind, summary_prefix
 from store.errors import StoreDamaged
 from store.geometry import Geometry
 from store.index import Snapshot
@@ -110,36 +109,123 @@ def read_layer(
 
     Raises:
         StoreDamaged: an entry is missing or not as written.
+        StoreRefused: a codec that this version does not know.
     """
-    found: list[tuple[int, int, SummaryEntry]] = []
+    gathered = _Gathered(layer)
     for place, (video, state) in enumerate(videos):
         if segments is None:
-            found += _all_of(snapshot, layer, place, video, state)
-        else:
-            for number in segments.get(video.video_id, ()):
-                entry = _one_of(snapshot, layer, video, number)
-                found.append((place, number, entry))
-    return _joined(layer, videos, found)
+            _gather_all(snapshot, layer, gathered, place, video, state)
+        elif wanted := list(segments.get(video.video_id, ())):
+            _gather_some(snapshot, layer, gathered, place, video, wanted)
+    return gathered.joined(videos)
 
 
-def _all_of(
-    snapshot: Snapshot, layer: int, place: int, video: VideoRecord, state: VideoState
-) -> list[tuple[int, int, SummaryEntry]]:
-    found = []
+def _gather_all(
+    snapshot: Snapshot,
+    layer: int,
+    gathered: _Gathered,
+    place: int,
+    video: VideoRecord,
+    state: VideoState,
+) -> None:
+    gathered.begin(place, video)
+    before = len(gathered.numbers)
     for key, value in snapshot.scan("summaries", summary_prefix(layer, video.video_id)):
-        segment = int.from_bytes(key[-4:], "big")
-        found.append((place, segment, _entry(key, value, video, layer, segment)))
-    if not state.agrees([segment for _, segment, _ in found]):
-        raise missing_entries(video, layer, len(found), state.held)
-    return found
+        gathered.add(int.from_bytes(key[-4:], "big"), key, value)
+    if not state.agrees(gathered.numbers[before:]):
+        raise missing_entries(video, layer, len(gathered.numbers) - before, state.held)
 
 
-def _one_of(snapshot: Snapshot, layer: int, video: VideoRecord, number: int) -> SummaryEntry:
-    key = summary_key(layer, video.video_id, number)
-    value = snapshot.get("summaries", key)
-    if value is None:
-        raise damaged_entry(video, layer, number, "it is missing")
-    return _entry(key, value, video, layer, number)
+def _gather_some(
+    snapshot: Snapshot,
+    layer: int,
+    gathered: _Gathered,
+    place: int,
+    video: VideoRecord,
+    wanted: Iterable[int],
+) -> None:
+    gathered.begin(place, video)
+    prefix = summary_prefix(layer, video.video_id)
+    for number in wanted:
+        key = prefix + number.to_bytes(4, "big")
+        value = snapshot.get("summaries", key)
+        if value is None:
+            raise damaged_entry(video, layer, number, "it is missing")
+        gathered.add(number, key, value)
+
+
+class _Gathered:
+    """Entries of one layer, verified one by one and made into arrays together.
+
+    Thousands are read for a question to an archive: what is done for each is kept small.
+    """
+
+    def __init__(self, layer: int) -> None:
+        self._layer = layer
+        self.numbers: list[int] = []
+        self._places: list[int] = []
+        self._rows: list[int] = []
+        self._offsets: list[int] = []
+        self._sizes: list[int] = []
+        self._summary: list[bool] = []
+        self._checksums: list[memoryview] = []
+        self._blocks: list[memoryview] = []
+        self._keys: list[memoryview] = []
+
+    def begin(self, place: int, video: VideoRecord) -> None:
+        """What follows is of this video."""
+        self._place, self._video, self._kind = place, video, summary_kind(video)
+
+    def add(self, number: int, key: bytes, value: bytes) -> None:
+        """The entry of one segment."""
+        try:
+            arrays, rows, summary, offset = read_summary_parts(key, value, self._kind)
+        except ValueError as error:
+            raise damaged_entry(self._video, self._layer, number, str(error)) from error
+        self.numbers.append(number)
+        self._places.append(self._place)
+        self._rows.append(rows)
+        self._offsets.append(offset)
+        self._sizes.append(self._kind[-1])
+        self._summary.append(summary)
+        self._checksums.append(arrays[: 8 * rows])
+        self._blocks.append(arrays[8 * rows : 12 * rows])
+        self._keys.append(arrays[12 * rows :])
+
+    def joined(self, videos: Sequence[tuple[VideoRecord, VideoState]]) -> LayerSummaries:
+        """All of it."""
+        import numpy as np
+
+        rows = np.array(self._rows, dtype=np.int64)
+        ends = np.cumsum(rows)
+        row = np.arange(int(rows.sum()), dtype=np.int64) - np.repeat(ends - rows, rows)
+        sizes = np.repeat(np.array(self._sizes, dtype=np.int64), rows)
+        has_summary = np.repeat(np.array(self._summary, dtype=np.bool_), rows)
+        return LayerSummaries(
+            layer=self._layer,
+            video_ids=tuple(video.video_id for video, _ in videos),
+            keys=self._joined_keys(videos[0][0].geometry if videos else None),
+            video=np.repeat(np.array(self._places, dtype=np.int64), rows),
+            segment=np.repeat(np.array(self.numbers, dtype=np.int64), rows),
+            block=np.frombuffer(b"".join(self._blocks), "<i4").astype(np.int64),
+            row=row,
+            summary=has_summary & (row == np.repeat(rows, rows) - 1),
+            offset=np.repeat(np.array(self._offsets, dtype=np.int64), rows) + row * sizes,
+            checksum=np.frombuffer(b"".join(self._checksums), "<u8").astype(np.uint64),
+            nbytes=sizes,
+        )
+
+    def _joined_keys(self, geometry: Geometry | None) -> torch.Tensor:
+        """All block keys in memory of their own, each copied once."""
+        import numpy as np
+        import torch
+
+        if geometry is None:
+            return torch.empty((0, 0, 0), dtype=torch.float16)
+        dtype = np.dtype(geometry.key_dtype())
+        keys = np.frombuffer(bytearray().join(self._keys), dtype.newbyteorder("<"))
+        shape = (-1, geometry.kv_heads, geometry.head_dim)
+        return torch.from_numpy(keys.astype(dtype, copy=False).reshape(shape))
 
 
 def missing_entries(video: VideoRecord, layer: int, found: int, expected: int) -> StoreDamaged:
@@ -163,69 +249,3 @@ def damaged_entry(video: VideoRecord, layer: int, segment: int, why: str) -> Sto
         segment=segment,
         layer=layer,
     )
-
-
-def _joined(
-    layer: int,
-    videos: Sequence[tuple[VideoRecord, VideoState]],
-    found: Sequence[tuple[int, int, SummaryEntry]],
-) -> LayerSummaries:
-    import numpy as np
-    import torch
-
-    rows = np.array([len(entry.table.blocks) for _, _, entry in found], dtype=np.int64)
-    ends = np.cumsum(rows)
-    total = int(ends[-1]) if len(ends) else 0
-    row = np.arange(total, dtype=np.int64) - np.repeat(ends - rows, rows)
-    has_summary = np.array([entry.summary for _, _, entry in found], dtype=np.bool_)
-    geometry = videos[0][0].geometry if videos else None
-    sizes = np.array([entry.block_bytes for _, _, entry in found], dtype=np.int64)
-    offsets = np.array([entry.offset for _, _, entry in found], dtype=np.int64)
-    return LayerSummaries(
-        layer=layer,
-        video_ids=tuple(video.video_id for video, _ in videos),
-        keys=torch.from_numpy(_keys(found, total, geometry)),
-        video=np.repeat(np.array([place for place, _, _ in found], dtype=np.int64), rows),
-        segment=np.repeat(np.array([number for _, number, _ in found], dtype=np.int64), rows),
-        block=_join([entry.table.blocks for _, _, entry in found], np.int64),
-        row=row,
-        summary=np.repeat(has_summary, rows) & (row == np.repeat(rows, rows) - 1),
-        offset=np.repeat(offsets, rows) + row * np.repeat(sizes, rows),
-        checksum=_join([entry.table.checksums for _, _, entry in found], np.uint64),
-        nbytes=np.repeat(sizes, rows),
-    )
-
-
-def _entry(key: bytes, value: bytes, video: VideoRecord, layer: int, segment: int) -> SummaryEntry:
-    try:
-        entry = read_summary(key, value)
-        geometry = video.geometry
-        shape = (geometry.kv_heads, geometry.head_dim)
-        codec_of(video)  # refuses one that is not known
-        size = block_bytes(video.codec, geometry)
-        if entry.table.keys.shape[1:] != shape or entry.block_bytes != size:
-            raise ValueError("not of the video's geometry")
-    except ValueError as error:
-        raise damaged_entry(video, layer, segment, str(error)) from error
-    return entry
-
-
-def _keys(
-    found: Sequence[tuple[int, int, SummaryEntry]], total: int, geometry: Geometry | None
-) -> npt.NDArray[Any]:
-    """All block keys in one new array, each copied once out of the index's pages."""
-    import numpy as np
-
-    if geometry is None:
-        return np.empty((0, 0, 0), dtype=np.float16)
-    shape = (total, geometry.kv_heads, geometry.head_dim)
-    keys = np.empty(shape, dtype=geometry.key_dtype())
-    if found:
-        np.concatenate([entry.table.keys for _, _, entry in found], out=keys)
-    return keys
-
-
-def _join(arrays: Sequence[npt.NDArray[Any]], dtype: Any) -> npt.NDArray[Any]:
-    import numpy as np
-
-    return np.concatenate(arrays, dtype=dtype) if arrays else np.empty(0, dtype=dtype)
