@@ -41,11 +41,11 @@ def fetch(
     """
     geometry = records[refs[0].video_id].geometry
     rows: dict[str, list[int]] = {}
+    sizes = {key: codec_of(each).block_bytes(geometry) for key, each in records.items()}
     for i, ref in enumerate(refs):
-        record = records[ref.video_id]
-        if ref.nbytes != codec_of(record).block_bytes(geometry):
+        if ref.nbytes != sizes[ref.video_id]:
             raise ValueError("these blocks are not of the size of the video's blocks")
-        rows.setdefault(record.codec, []).append(i)
+        rows.setdefault(records[ref.video_id].codec, []).append(i)
     packed, parts = {}, [memoryview(b"")] * len(refs)
     for name, places in rows.items():
         size = CODECS[name].block_bytes(geometry)

@@ -244,7 +244,8 @@ class Store:
             return torch.empty((0, 2, 0, 0, 0), device=device)
         if any(ref.layer != layer for ref in refs):
             raise ValueError(f"not all of these blocks are of layer {layer}")
-        records = {ref.video_id: self._record(ref.video_id) for ref in refs}
+        videos = dict.fromkeys(ref.video_id for ref in refs)
+        records = {video_id: self._record(video_id) for video_id in videos}
         for record in records.values():
             refuse_other_shape(record, records[refs[0].video_id])
         try:

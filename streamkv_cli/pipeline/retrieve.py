@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -94,14 +95,19 @@ class Retriever:
             ranking = self._kept.first(summaries, ranking, self.budgets[layer])
         rows = top_blocks(ranking, self.budgets[layer], self._local)
         self._rows[layer] = rows
-        skips = skips_by_row(summaries, self._catalog.segment, rows)
-        self._read(layer, rows, context.keys)
+        refs = summaries.refs(rows)
+        self._read(layer, refs, summaries.video[rows], context.keys)
         videos = summaries.video[rows]
         for video in np.unique(videos):  # in their order, which is that of the rows
-            mine = np.flatnonzero(videos == video)
-            held = [self._held[layer][summaries.ref(rows[i])] for i in mine]
-            layout = self._layouts[video]
-            context = context.extended(layout, torch.stack(held), [skips[i] for i in mine])
+            mine, layout = np.flatnonzero(videos == video), self._layouts[video]
+            held = [self._held[layer][refs[i]] for i in mine]
+            # Without slots for words before the picture, none can be unused: no record is read.
+            skips = (
+                skips_by_row(summaries, self._catalog.segment, [rows[i] for i in mine])
+                if layout.head
+                else None
+            )
+            context = context.extended(layout, torch.stack(held), skips)
         return context
 
     def settle(self) -> None:
@@ -140,19 +146,21 @@ class Retriever:
         self.bytes_stored += size
         return found
 
-    def _read(self, layer: int, rows: list[int], like: Tensor) -> None:
-        """Bring KV of rows, [2, g, P, d] each, to the device; only what is not yet there is read.
+    def _read(
+        self, layer: int, refs: Sequence[BlockRef], places: npt.NDArray[np.int64], like: Tensor
+    ) -> None:
+        """Bring KV of blocks, [2, g, P, d] each, to the device; only what is not yet there is read.
 
         Videos of other sizes may have more or fewer tokens a block: what is read at once is alike.
+
+        Args:
+            places: of the blocks' videos.
         """
         held, records = self._held[layer], self._catalog.records
-        summaries = self._summaries[layer]
         missing: dict[int, list[BlockRef]] = {}
-        for row in rows:
-            ref = summaries.ref(row)
+        for ref, place in zip(refs, places, strict=True):
             if ref not in held:
-                tokens = records[summaries.video[row]].geometry.tokens
-                missing.setdefault(tokens, []).append(ref)
-        for refs in missing.values():
-            blocks = self._catalog.store.read_blocks(layer, refs, like.device).to(like.dtype)
-            held.update(zip(refs, blocks, strict=True))
+                missing.setdefault(records[place].geometry.tokens, []).append(ref)
+        for wanted in missing.values():
+            blocks = self._catalog.store.read_blocks(layer, wanted, like.device).to(like.dtype)
+            held.update(zip(wanted, blocks, strict=True))
