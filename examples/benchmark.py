@@ -152,28 +152,27 @@ def process(*command: str) -> Run:
     begun = time.perf_counter()
     with tempfile.TemporaryFile("w+") as out:
         child = subprocess.Popen(command, stdout=out)
-        own = 0
-        while True:
-            own = max(own, _anonymous(child.pid))
-            pid, status, usage = os.wait4(child.pid, os.WNOHANG)
-            if pid:
-                break
+        own = peak = 0
+        while child.poll() is None:
+            # Not the peak that `wait` tells: it begins with that of the process it was forked from.
+            now = _memory(child.pid)
+            own, peak = max(own, now["RssAnon"]), max(peak, now["VmHWM"])
             time.sleep(0.02)
-        child.returncode = os.waitstatus_to_exitcode(status)
         taken = time.perf_counter() - begun
         if child.returncode:
             raise subprocess.CalledProcessError(child.returncode, command)
         out.seek(0)
-        return Run(out.read(), taken, usage.ru_maxrss * 1024, own)
+        return Run(out.read(), taken, peak, own)
 
 
-def _anonymous(pid: int) -> int:
+def _memory(pid: int) -> dict[str, int]:
+    """Bytes of own memory now, and of the most that was resident; 0 where no one tells."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
-        return 0
-    found = re.search(r"RssAnon:\s*(\d+)", status)
-    return int(found[1]) * 1024 if found else 0
+        status = ""
+    found = {name: re.search(rf"{name}:\s*(\d+)", status) for name in ("RssAnon", "VmHWM")}
+    return {name: int(match[1]) * 1024 if match else 0 for name, match in found.items()}
 
 
 def machine() -> str:
