@@ -91,6 +91,8 @@ class Ahead:
         return sum(video.reader is not None for video in self._queue)
 
     def _begin(self, video: Upcoming) -> None:
+        if video.reader is not None:
+            return  # when it was the next one; begun again, it would throw away what it has
         if self._jobs == 1 or video.error or video.place is None or video.session is None:
             return
         if video.place.live or (video.stored is not None and video.stored[1].complete):
