@@ -87,8 +87,9 @@ def _open(ref: BlockRef, videos: Path, names: Mapping[str, str], opened: ExitSta
     return fd
 
 
-def _path(ref: BlockRef, videos: Path) -> Path:
-    return videos / ref.video_id / file_name(ref.segment)
+def _path(ref: BlockRef, videos: Path) -> str:
+    # Hundreds of files a question: a Path of each would cost as much as opening it.
+    return f"{videos}{os.sep}{ref.video_id}{os.sep}{file_name(ref.segment)}"
 
 
 def _announce(fd: int, runs: Sequence[Sequence[int]], refs: Sequence[BlockRef]) -> None:
