@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from store.records import VideoRecord
 
 _ST_NAMES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
-_CACHED = 1 << 17
-"""Elements that a CPU decodes at once: half a MiB, so that its passes stay in the cache."""
+_CACHED = 1 << 19
+"""Elements that a CPU decodes at once: 2 MiB, so that its passes stay in the cache; a quarter of it
+costs half as much again, in calls."""
 
 
 class Codec(Protocol):
@@ -160,8 +161,11 @@ class Quantized:
             at = end
         key_zero, key_step, value_zero, value_step = tables
         codes = unpack(packed[:, at:], self.bits).reshape(_shape(n, geometry))
-        keys = dequantize(codes[:, 0], key_zero, key_step, -2, self.key_tokens)
-        values = dequantize(codes[:, 1], value_zero, value_step, -1, self.value_channels)
+        there = into.unbind(1) if into.dtype == torch.float32 else (None, None)
+        keys = dequantize(codes[:, 0], key_zero, key_step, -2, self.key_tokens, there[0])
+        values = dequantize(codes[:, 1], value_zero, value_step, -1, self.value_channels, there[1])
+        if into.dtype == torch.float32:
+            return
         if into.dtype == torch.float16:  # the step above the largest element may lie beyond it
             keys, values = (x.clamp_(-LARGEST, LARGEST) for x in (keys, values))
         into[:, 0], into[:, 1] = keys, values

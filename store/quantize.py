@@ -49,11 +49,17 @@ def quantize(x: Tensor, dim: int, most: int, bits: int) -> tuple[Tensor, Tensor,
     return codes.round_().clamp_(0, top).to(torch.uint8), zero, step
 
 
-def dequantize(codes: Tensor, zero: Tensor, step: Tensor, dim: int, most: int) -> Tensor:
-    """The float32 elements that `quantize` made `codes` of."""
+def dequantize(
+    codes: Tensor, zero: Tensor, step: Tensor, dim: int, most: int, into: Tensor | None = None
+) -> Tensor:
+    """The float32 elements that `quantize` made `codes` of.
+
+    Args:
+        into: float32, shaped like codes, where they are wanted; new memory without it.
+    """
     length = codes.shape[dim]
     size = group_size(length, most)
-    x = codes.float()
+    x = codes.float() if into is None else into.copy_(codes)
     if length % size:
         spread_zero, spread_step = (_spread(t.float(), dim, size, length) for t in (zero, step))
         return x.mul_(spread_step).add_(spread_zero)
