@@ -93,9 +93,12 @@ class Training:
         self.language_training(clips, path, 3 * steps).run(until=steps)
 
     def clips(self) -> None:
-        """Stage 3: needs the tower."""
-        clips = make_clips(self.model.eval(), self.recipe.clips, self.seed + 1, "train")
-        torch.save(clips, self.folder / "clips.pt")
+        """Stage 3: needs the tower; done once, so remove clips.pt after more training of that."""
+        path, part = self.folder / "clips.pt", self.folder / "clips.part"
+        if path.exists():
+            return
+        torch.save(make_clips(self.model.eval(), self.recipe.clips, self.seed + 1, "train"), part)
+        part.replace(path)
 
     def videos(self) -> None:
         """Stage 4: needs all before."""
