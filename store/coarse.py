@@ -167,7 +167,7 @@ def segment_key(
     rows, size, last = read_last_key(key, value, shape[0] * shape[1] * dtype.itemsize)
     if last is not None:
         return rows, size, np.frombuffer(last, dtype).reshape(shape)
-    return rows, size, _mean(read_summary(key, value).table.keys)
+    return rows, size, _mean(read_summary(key, value).keys)
 
 
 def key_array(geometry: Geometry, count: int) -> npt.NDArray[Any]:

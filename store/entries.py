@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import xxhash
@@ -40,16 +39,6 @@ SUMMARY_HEADER = struct.Struct("<4sBBHIIQQ")
 KEY_DTYPES = {"float16": 1, "float32": 2}
 _NUMPY_DTYPES = {1: "<f2", 2: "<f4"}
 _KEY_BYTES = {1: 2, 2: 4}
-
-
-@dataclass(frozen=True)
-class SummaryEntry:
-    """One layer of one segment as the index holds it; the arrays view the value's bytes."""
-
-    table: LayerTable
-    summary: bool
-    block_bytes: int
-    offset: int
 
 
 def video_key(video_id: str) -> bytes:
@@ -141,17 +130,19 @@ def summary_values(head: SegmentHead) -> Iterator[tuple[bytes, bytes]]:
         yield key, seal(key, b"".join((header, *arrays)))
 
 
-def read_summary(key: bytes, value: bytes) -> SummaryEntry:
-    """One layer of one segment out of an entry of `summaries`; ValueError where damaged."""
+def read_summary(key: bytes, value: bytes) -> LayerTable:
+    """One layer of one segment out of an entry of `summaries`; ValueError where damaged.
+
+    The arrays view the value's bytes.
+    """
     import numpy as np
 
-    body, (_, kind, summary, heads, size, rows, block_bytes, offset) = _summary_body(key, value)
+    body, (_, kind, _, heads, size, rows, _, _) = _summary_body(key, value)
     at = SUMMARY_HEADER.size
     checksums: npt.NDArray[np.uint64] = np.frombuffer(body, "<u8", rows, at)
     blocks: npt.NDArray[np.int32] = np.frombuffer(body, "<i4", rows, at + 8 * rows)
     keys = np.frombuffer(body, _NUMPY_DTYPES[kind], rows * heads * size, at + 12 * rows)
-    table = LayerTable(blocks, checksums, keys.reshape(rows, heads, size))
-    return SummaryEntry(table, bool(summary), block_bytes, offset)
+    return LayerTable(blocks, checksums, keys.reshape(rows, heads, size))
 
 
 def read_summary_parts(

@@ -98,7 +98,7 @@ def refuse_removed(
         key = entries.summary_key(ref.layer, ref.video_id, ref.segment)
         value = snapshot.get("summaries", key)
         try:
-            sums = entries.read_summary(key, value).table.checksums if value else ()
+            sums = entries.read_summary(key, value).checksums if value else ()
         except ValueError:
             return  # damage, and the error says so
         if ref.row >= len(sums) or int(sums[ref.row]) != ref.checksum:

@@ -95,9 +95,8 @@ class Retriever:
             ranking = self._kept.first(summaries, ranking, self.budgets[layer])
         rows = top_blocks(ranking, self.budgets[layer], self._local)
         self._rows[layer] = rows
-        refs = summaries.refs(rows)
-        self._read(layer, refs, summaries.video[rows], context.keys)
-        videos = summaries.video[rows]
+        refs, videos = summaries.refs(rows), summaries.video[rows]
+        self._read(layer, refs, videos, context.keys)
         for video in np.unique(videos):  # in their order, which is that of the rows
             mine, layout = np.flatnonzero(videos == video), self._layouts[video]
             held = [self._held[layer][refs[i]] for i in mine]
