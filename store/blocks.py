@@ -12,10 +12,11 @@ import xxhash
 
 from store.attached import read_attachment
 from store.codec import codec_of
-from store.disk import read_into
+from store.disk import behind, read_cached, read_into
 from store.errors import StoreDamaged, disk_errors
 from store.segment_file import REMEDY, SegmentHead, file_name
 from store.summaries import BlockRef
+from store.threads import in_threads, threads_at_most
 
 
 @dataclass
@@ -34,9 +35,23 @@ class IOCount:
     files: int = 0
     runs: int = 0
 
+    def add(self, other: IOCount) -> None:
+        """Count what another has counted."""
+        self.blocks += other.blocks
+        self.bytes += other.bytes
+        self.files += other.files
+        self.runs += other.runs
+
 
 _MOST_FILES = 64
 """Files open at once; archives have more segments than a process may open."""
+_LARGE_BLOCK = 1 << 17
+"""Bytes of a block from which on several threads read: below it they wait for one another."""
+_SHARE = 1 << 22
+"""Bytes that are worth a thread."""
+
+_File = tuple[int, list[list[int]]]
+"""A file's descriptor, and the runs that are read of it."""
 
 
 def fill(
@@ -67,12 +82,53 @@ def fill(
                 for file in files[at : at + _MOST_FILES]
             ]
             count.files += len(todo)
-            for fd, runs in todo:
-                _announce(fd, runs, refs)
-            for fd, runs in todo:
-                with disk_errors(_path(refs[runs[0][0]], videos)):
-                    for run in runs:
-                        _read_run(fd, parts, run, refs, count, names)
+
+            def read(share: Sequence[_File]) -> IOCount:
+                return _read_files(share, parts, refs, videos, names)
+
+            for part in in_threads(read, _shares(todo, refs)):
+                count.add(part)
+
+
+def _shares(todo: Sequence[_File], refs: Sequence[BlockRef]) -> list[Sequence[_File]]:
+    """Files for each thread: one thread's worth where all is small, for taking turns costs more."""
+    size = refs[todo[0][1][0][0]].nbytes
+    total = size * sum(len(run) for _, runs in todo for run in runs)
+    threads = 1 if size < _LARGE_BLOCK else min(threads_at_most(), total // _SHARE, len(todo))
+    each = -(-len(todo) // max(threads, 1))
+    return [todo[at : at + each] for at in range(0, len(todo), each)]
+
+
+def _read_files(
+    share: Sequence[_File],
+    parts: Sequence[memoryview],
+    refs: Sequence[BlockRef],
+    videos: Path,
+    names: Mapping[str, str],
+) -> IOCount:
+    """What is in memory first; the rest is announced, so that a disk sees all of it at once."""
+    count, later = IOCount(), []
+    for fd, runs in share:
+        for run in runs:
+            buffers = [parts[i] for i in run]
+            got = read_cached(fd, buffers, refs[run[0]].offset)
+            count.bytes += got
+            if got == refs[run[0]].nbytes * len(run):
+                _verify(run, parts, refs, count, names)
+            else:
+                later.append((fd, run, got))
+    for fd, run, got in later:
+        _announce(fd, refs[run[0]].offset + got, refs[run[0]].nbytes * len(run) - got)
+    for fd, run, got in later:
+        with disk_errors(_path(refs[run[0]], videos)):
+            buffers = behind([parts[i] for i in run], got)
+            more = read_into(fd, buffers, refs[run[0]].offset + got)
+        count.bytes += more
+        size = refs[run[0]].nbytes
+        if got + more < size * len(run):
+            raise _damaged(refs[run[(got + more) // size]], names, "its file is cut short")
+        _verify(run, parts, refs, count, names)
+    return count
 
 
 def _open(ref: BlockRef, videos: Path, names: Mapping[str, str], opened: ExitStack) -> int:
@@ -92,17 +148,11 @@ def _path(ref: BlockRef, videos: Path) -> str:
     return f"{videos}{os.sep}{ref.video_id}{os.sep}{file_name(ref.segment)}"
 
 
-def _announce(fd: int, runs: Sequence[Sequence[int]], refs: Sequence[BlockRef]) -> None:
-    """Tell the system what will be read: a disk answers many questions at once sooner than in turn.
-
-    Threads that read would do the same, but cost more than they gain where it is in memory.
-    """
-    if not hasattr(os, "posix_fadvise"):
-        return
-    for run in runs:
-        first = refs[run[0]]
+def _announce(fd: int, offset: int, size: int) -> None:
+    """Tell the system what will be read: a disk answers many questions at once soonest."""
+    if hasattr(os, "posix_fadvise"):
         with suppress(OSError):  # only advice
-            os.posix_fadvise(fd, first.offset, first.nbytes * len(run), os.POSIX_FADV_WILLNEED)
+            os.posix_fadvise(fd, offset, size, os.POSIX_FADV_WILLNEED)
 
 
 def verify_rows(path: Path, head: SegmentHead) -> int:
@@ -135,24 +185,18 @@ def verify_rows(path: Path, head: SegmentHead) -> int:
     return read
 
 
-def _read_run(
-    fd: int,
-    parts: Sequence[memoryview],
+def _verify(
     run: Sequence[int],
+    parts: Sequence[memoryview],
     refs: Sequence[BlockRef],
     count: IOCount,
     names: Mapping[str, str],
 ) -> None:
-    """One read for blocks that lie side by side in the file, wherever their parts are."""
-    size = refs[run[0]].nbytes
-    got = read_into(fd, [parts[i] for i in run], refs[run[0]].offset)
-    count.runs += 1
-    count.bytes += got
-    if got < size * len(run):
-        raise _damaged(refs[run[got // size]], names, "its file is cut short")
+    """Compare what one read brought with its checksums, while the processor's cache has it."""
     for i in run:
         if xxhash.xxh3_64_intdigest(parts[i]) != refs[i].checksum:
             raise _damaged(refs[i], names, "checksum mismatch")
+    count.runs += 1
     count.blocks += len(run)
 
 

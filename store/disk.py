@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _MOST_BUFFERS = 512  # below every system's IOV_MAX
+_NO_WAIT = getattr(os, "RWF_NOWAIT", 0)
 _NETWORK_TYPES = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "lustre"}
 _NETWORK_TYPES |= {"beegfs", "gpfs", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.rclone"}
 
@@ -28,20 +29,42 @@ def read_into(fd: int, buffers: Sequence[memoryview], offset: int) -> int:
     Returns:
         The bytes read: fewer than asked for where the file ends too early.
     """
-    todo = [buffer for buffer in buffers if len(buffer)]
     total = 0
+    todo = behind(buffers, 0)
     while todo:
         got = os.preadv(fd, todo[:_MOST_BUFFERS], offset + total)
         if got == 0:
             break
         total += got
-        while got:
-            taken = min(got, len(todo[0]))
-            todo[0] = todo[0][taken:]
-            got -= taken
-            if not len(todo[0]):
-                del todo[0]
+        todo = behind(todo, got)
     return total
+
+
+def read_cached(fd: int, buffers: Sequence[memoryview], offset: int) -> int:
+    """As `read_into`, as far as the bytes are in the page cache; never waits for a disk.
+
+    Returns:
+        The bytes read, the first ones: 0 also where the system cannot tell.
+    """
+    if not _NO_WAIT:
+        return 0
+    try:
+        return os.preadv(fd, buffers[:_MOST_BUFFERS], offset, _NO_WAIT)
+    except (
+        OSError
+    ):  # not there, or a file system that does not know the flag: to be read in earnest
+        return 0
+
+
+def behind(buffers: Sequence[memoryview], done: int) -> list[memoryview]:
+    """What of `buffers` is left to fill once their first `done` bytes are."""
+    left = []
+    for buffer in buffers:
+        taken = min(done, len(buffer))
+        done -= taken
+        if taken < len(buffer):
+            left.append(buffer[taken:] if taken else buffer)
+    return left
 
 
 def sync_folder(folder: Path) -> None:

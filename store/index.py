@@ -29,6 +29,8 @@ _NEWER = (COARSE,)
 _MAP_SIZE = 64 << 30  # sparse address space, not memory
 _LEAST_MAP = 64 << 20
 _FEW_BLOCKS = 16
+_AT_ONCE = 64
+"""Entries that are copied out after one look at the index's length: some 50 microseconds' worth."""
 
 Put = tuple[str, bytes, bytes]
 Delete = tuple[str, bytes]
@@ -256,6 +258,18 @@ class Snapshot:
             return None
         value: memoryview | None = self._txn.get(key, db=self._dbs[database])
         return value
+
+    def get_many(self, database: str, keys: Sequence[bytes]) -> Iterator[bytes | None]:
+        """The value of each key in turn, copied: a fraction of the work of `get` for each."""
+        if database not in self._dbs:
+            yield from [None] * len(keys)
+            return
+        with self._txn.cursor(db=self._dbs[database]) as cursor:
+            for at in range(0, len(keys), _AT_ONCE):
+                some = keys[at : at + _AT_ONCE]
+                self._watch.step()
+                found = {bytes(key): bytes(value) for key, value in cursor.getmulti(some)}
+                yield from map(found.get, some)
 
     def scan(self, database: str, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """All (key, value) whose key begins with `prefix`, in order of the keys, copied."""

@@ -142,13 +142,13 @@ def _gather_some(
     gathered: _Gathered,
     place: int,
     video: VideoRecord,
-    wanted: Iterable[int],
+    wanted: Sequence[int],
 ) -> None:
     gathered.begin(place, video)
     prefix = summary_prefix(layer, video.video_id)
-    for number in wanted:
-        key = prefix + number.to_bytes(4, "big")
-        value = snapshot.get("summaries", key)
+    keys = [prefix + number.to_bytes(4, "big") for number in wanted]
+    values = snapshot.get_many("summaries", keys)
+    for number, key, value in zip(wanted, keys, values, strict=True):
         if value is None:
             raise damaged_entry(video, layer, number, "it is missing")
         gathered.add(number, key, value)
