@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.models.qwen2.modeling_qwen2 import rotate_half
 
 from streamkv_cli.model.context import KV
 from streamkv_cli.model.context_cache import ContextCache, Placed
@@ -45,6 +44,7 @@ class TextModel:
         self.placement = placement
         self.shape = self._shape()
         self._taps = Taps(self._projections())
+        self._kept_angles: tuple[Tensor, Tensor, Tensor] | None = None
 
     @property
     def axes(self) -> int:
@@ -58,11 +58,28 @@ class TextModel:
 
     def rotate(self, keys: Tensor, positions: Tensor) -> Tensor:
         """RoPE as the text model applies it, to keys [1, g, n, d] at positions [axes, n]."""
-        # Layers may lie on several GPUs.
-        ids = self._position_ids(positions).to(keys.device)
-        cos, sin = self._language_model().rotary_emb(keys, ids)
-        cos, sin = (part.unsqueeze(1).to(keys.device) for part in (cos, sin))
-        return keys * cos + rotate_half(keys) * sin
+        cos, sin = self._angles(keys, positions)
+        half = keys.shape[-1] // 2
+        # As `keys * cos + rotate_half(keys) * sin`, to the bit, without four copies of the keys.
+        turned = keys * cos
+        turned[..., :half] -= keys[..., half:] * sin[..., :half]
+        turned[..., half:] += keys[..., :half] * sin[..., half:]
+        return turned
+
+    def _angles(self, like: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines [1, 1, n, d]; most layers ask for those of the layer before."""
+        kept = self._kept_angles
+        if (
+            kept is None
+            or (kept[1].device, kept[1].dtype) != (like.device, like.dtype)
+            or not torch.equal(kept[0], positions)
+        ):
+            # Layers may lie on several GPUs.
+            ids = self._position_ids(positions).to(like.device)
+            cos, sin = self._language_model().rotary_emb(like, ids)
+            cos, sin = (part.unsqueeze(1).to(like.device) for part in (cos, sin))
+            self._kept_angles = kept = (positions, cos, sin)
+        return kept[1], kept[2]
 
     def _shape(self) -> Shape:
         """Read the shape off the model's configuration."""

@@ -106,7 +106,7 @@ class Retriever:
                 if layout.head
                 else None
             )
-            context = context.extended(layout, torch.stack(held), skips)
+            context = context.extended(layout, held, skips)
         return context
 
     def settle(self) -> None:
