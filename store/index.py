@@ -29,6 +29,7 @@ _NEWER = (COARSE,)
 _MAP_SIZE = 64 << 30  # sparse address space, not memory
 _LEAST_MAP = 64 << 20
 _FEW_BLOCKS = 16
+_COMMITS_A_MAP = 64
 _AT_ONCE = 64
 """Entries that are copied out after one look at the index's length: some 50 microseconds' worth."""
 
@@ -57,6 +58,7 @@ class Index:
         if not create:
             check_index(folder)
         self._stopped = ""
+        self._commits = self._reading = 0
         self._dbs: dict[str, Any] = {}
         with _lmdb_errors(folder):
             self._env = self._open(write, create)
@@ -112,10 +114,12 @@ class Index:
         """
         with self._lock, _lmdb_errors(self.folder):
             txn = self._begin(write=False, buffers=views)
+            self._reading += 1
             try:
                 dbs = self._dbs or self._databases(txn, create=False)
                 yield Snapshot(txn, dbs, self._watch)
             finally:
+                self._reading -= 1
                 self._watch.mend()
                 txn.abort()
 
@@ -135,12 +139,23 @@ class Index:
                 )
             while True:
                 try:
-                    return self._write(puts, deletes)
+                    self._write(puts, deletes)
                 except lmdb.MapFullError:  # the transaction is lost: larger map, once more
                     self._grow()
                 except (lmdb.Error, OSError) as error:
                     self._stopped = str(error)
                     raise
+                else:
+                    return self._let_go()
+
+    def _let_go(self) -> None:
+        """Map the file anew from time to time, so that a long ingest does not seem to grow.
+
+        Every page that was ever looked at counts as the process's memory until then.
+        """
+        self._commits += 1
+        if self._commits % _COMMITS_A_MAP == 0 and not self._reading:
+            self._env.set_mapsize(self._env.info()["map_size"])
 
     def _write(self, puts: Sequence[Put], deletes: Sequence[Delete]) -> None:
         txn = self._begin(write=True)

@@ -176,3 +176,34 @@ def test_lmdb_flushes_and_keeps_the_old_format(tmp_path: Path) -> None:
 
 def test_local_file_systems_are_taken_for_such(tmp_path: Path) -> None:
     assert network_file_system(tmp_path) == ""
+
+
+def resident(path: Path) -> int:
+    """Bytes of a file's map that count as this process's memory."""
+    size, mine = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if line[0] in "0123456789abcdef":
+            mine = line.endswith(str(path))
+        elif mine and line.startswith("Rss:"):
+            size += int(line.split()[1]) << 10
+    return size
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the kernel does not tell")
+def test_an_index_that_is_written_for_long_does_not_stay_in_memory(tmp_path: Path) -> None:
+    """Keys begin with the layer: every commit looks at a page of each, all over the file."""
+    (folder := tmp_path / "index").mkdir()
+    index = Index(folder, write=True, create=True)
+    try:
+        for number in range(140):
+            keys = [layer.to_bytes(2, "big") + number.to_bytes(4, "big") for layer in range(60)]
+            index.write([("summaries", key, key * 250) for key in keys])
+        size = (folder / "data.mdb").stat().st_size
+        assert resident(folder / "data.mdb") < size / 2 > 8 << 20
+        with index.read() as snapshot:
+            assert len(list(snapshot.keys("summaries"))) == 140 * 60
+            for _ in range(64):  # no map is taken from under a reader
+                index.write([("summaries", b"another", b"1")])
+            assert snapshot.get("summaries", keys[0]) == keys[0] * 250
+    finally:
+        index.close()
