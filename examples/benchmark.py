@@ -24,10 +24,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from .demo_model.evaluate import seen
-from .demo_model.render import write_video
-from .demo_model.world import World
-from .quality.report import BEGIN, END
+from examples.demo_model.evaluate import seen
+from examples.demo_model.render import write_video
+from examples.demo_model.world import World
+from examples.quality.report import BEGIN, END
 
 HERE = Path(__file__).resolve().parent
 PROGRAM = [sys.executable, "-m", "streamkv_cli"]
@@ -51,9 +51,7 @@ def bench(video: Path, model: str, *flags: str) -> list[dict[str, Any]]:
 
 def shape_checkpoint(folder: Path) -> Path:
     """A checkpoint of the published 0.5B shape with random weights."""
-    sys.path.insert(0, str(HERE))
-    import performance
-
+    from examples import performance
     from streamkv_cli.model.device import choose_placement
 
     model = performance.build("llava-0.5b", choose_placement("cpu", "bfloat16"))
@@ -126,7 +124,7 @@ def least_memory() -> dict[str, int]:
 
 def index(hours: list[int], folder: Path) -> list[dict[str, Any]]:
     """What choosing blocks costs in archives of so many hours: see `index_scale`."""
-    command = [sys.executable, str(HERE / "index_scale.py"), "--folder", str(folder)]
+    command = [sys.executable, "-m", "examples.index_scale", "--folder", str(folder)]
     command += ["--hours", *map(str, hours)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -203,7 +201,7 @@ def main() -> None:
     parser.add_argument("--shape-seconds", type=float, default=16, help="of film; 0 leaves it out")
     parser.add_argument("--write", type=Path, metavar="DOCS")
     given = parser.parse_args()
-    from . import benchmark_page as page
+    from examples import benchmark_page as page
 
     found: dict[str, Any] = {"machine": machine(), "commit": commit(), "figures": {}}
     found |= {"memory": least_memory(), "growth": []}

@@ -1,6 +1,6 @@
 """What summary blocks first loses against scoring every block: demo worlds, through the program.
 
-    python examples/coarse_loss.py [--worlds 12] [--each 1] [--blocks 4 8 64] [--store FOLDER]
+    python -m examples.coarse_loss [--worlds 12] [--each 1] [--blocks 4 8 64] [--store FOLDER]
 
 Asks every question twice over all videos at once: with every block scored, and with the segments
 picked by their summary blocks first, as it is done in large archives. Printed for each budget:
@@ -15,11 +15,11 @@ from pathlib import Path
 from statistics import mean, median
 
 import numpy as np
-from demo_model.evaluate import ask, seen
-from demo_model.questions import Question
-from demo_model.world import World
-from search_recall import FPS, archive
 
+from examples.demo_model.evaluate import ask, seen
+from examples.demo_model.questions import Question
+from examples.demo_model.world import World
+from examples.search_recall import FPS, archive
 from store import Store
 from streamkv_cli.method.presets import Method, preset
 from streamkv_cli.model.checkpoint import find_checkpoint

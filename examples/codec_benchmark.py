@@ -1,6 +1,6 @@
 """What each at-rest codec costs: bytes an hour, error of the KV, and answers against raw.
 
-    python examples/codec_benchmark.py [--worlds 9] [--keep 1 0.2 0.1] [--codecs raw int4]
+    python -m examples.codec_benchmark [--worlds 9] [--keep 1 0.2 0.1] [--codecs raw int4]
 
 Held-out worlds of the demo model are rendered as H.264 and ingested by the program for each codec
 and kept fraction, since the encoding window holds what the codec left of the KV; then the same
@@ -21,8 +21,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # examples are no package installed
 
 from store import CODECS, Geometry, Store
 from streamkv_cli.method.presets import Method, preset

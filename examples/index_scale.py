@@ -1,6 +1,6 @@
 """What choosing blocks costs in an archive of 1, 100 and 1,000 hours: time and memory.
 
-    python examples/index_scale.py [--hours 1 100 1000] [--shape llava-0.5b] [--json]
+    python -m examples.index_scale [--hours 1 100 1000] [--shape llava-0.5b] [--json]
 
 Builds an index of videos of an hour each with the store's own writer of index entries (random block
 keys; there are no blocks, since none is read), and chooses blocks for random questions in all
@@ -30,7 +30,8 @@ import torch
 from store import BlockSpan, Geometry, SegmentRecord, Store, VideoRecord
 from store.coarse import DATABASE, coarse_values
 from store.codec import codec_of
-from store.index import DATA, FOLDER, Index
+from store.index import FOLDER, Index
+from store.index_check import DATA
 from store.layout import LayerTable, plan, record_text
 from store.segment_file import SegmentHead
 from store.state import NOTHING_YET
@@ -73,7 +74,8 @@ def build(folder: Path, hours: int, geometry: Geometry, frames: int) -> None:
 def _video(record: VideoRecord, segments: int, frames: int) -> list[tuple[str, bytes, bytes]]:
     """All index entries of a video, as commit after commit leaves them."""
     rng = np.random.default_rng(int(record.video_id, 16))
-    state, entries = NOTHING_YET, {}
+    state = NOTHING_YET
+    entries: dict[tuple[str, bytes], bytes] = {}
     for number in range(segments):
         head = _segment(record, number, frames, number == segments - 1, rng)
         state = state.after(head.segment)

@@ -1,7 +1,7 @@
 """How fast a model of a published shape works here, with random weights: no download.
 
-    python examples/performance.py --shape llava-0.5b --frames 16
-    python examples/performance.py --shape llava-7b qwen2.5-7b --frames 512     # on a GPU
+    python -m examples.performance --shape llava-0.5b --frames 16
+    python -m examples.performance --shape llava-7b qwen2.5-7b --frames 512     # on a GPU
 
 Prints one JSON line a shape: frames a second of the vision side and of the language model, seconds
 to the first token over a memory of an hour (or `--hours`), what encoding as much video again would
@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from tiny_checkpoint import tokenizer
 from transformers import AutoConfig, AutoModelForImageTextToText
 
+from examples.tiny_checkpoint import tokenizer
 from store import CODECS, BlockSpan, Geometry, Store, VideoRecord
 from streamkv_cli.bench.bare import Bare
 from streamkv_cli.method.presets import Method, preset

@@ -1,6 +1,6 @@
 """How often does search find the right seconds? Demo worlds with known proof, through the program.
 
-    python examples/search_recall.py [--worlds 4] [--each 6] [--seconds 200] [--store FOLDER]
+    python -m examples.search_recall [--worlds 4] [--each 6] [--seconds 200] [--store FOLDER]
 
 Renders worlds, ingests them into one store with the demo model, and searches for the words of
 every question that something in the world proves: in its own video, and in all of them at once,
@@ -17,11 +17,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from demo_model.evaluate import ask, seen
-from demo_model.questions import Question
-from demo_model.render import write_video
-from demo_model.world import COLOURS, SHAPES, Scene, World
 
+from examples.demo_model.evaluate import ask, seen
+from examples.demo_model.questions import Question
+from examples.demo_model.render import write_video
+from examples.demo_model.world import COLOURS, SHAPES, Scene, World
 from store import Store
 from streamkv_cli.method.presets import preset
 from streamkv_cli.model.checkpoint import find_checkpoint

@@ -2,8 +2,8 @@
 
 Its words mean nothing: it exists to see the machinery run, in seconds and without a download.
 
-    python examples/tiny_checkpoint.py /tmp/tiny
-    python examples/tiny_checkpoint.py /tmp/tiny-qwen --family qwen2_5_vl
+    python -m examples.tiny_checkpoint /tmp/tiny
+    python -m examples.tiny_checkpoint /tmp/tiny-qwen --family qwen2_5_vl
     streamkv ingest examples/demo.mp4 --model /tmp/tiny
 """
 
@@ -12,10 +12,11 @@ import json
 from pathlib import Path
 
 import torch
-from tiny_families import FAMILIES, Size
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForImageTextToText, PreTrainedTokenizerFast
 from transformers.utils import logging
+
+from examples.tiny_families import FAMILIES, Size
 
 TEMPLATE = """\
 {% for message in messages %}<|im_start|>{{ message['role'] }}

@@ -53,8 +53,8 @@ def llava_onevision(size: Size, words: PreTrainedTokenizerBase) -> PreTrainedCon
             vision_use_head=False,
         ),
         text_config=Qwen2Config(**_text(size, words)),
-        image_token_index=words.convert_tokens_to_ids("<image>"),
-        video_token_index=words.convert_tokens_to_ids("<video>"),
+        image_token_index=_id(words, "<image>"),
+        video_token_index=_id(words, "<video>"),
     )
 
 
@@ -117,7 +117,7 @@ def internvl(size: Size, words: PreTrainedTokenizerBase) -> PreTrainedConfig:
             "patch_size": [size.patch_size] * 2,
         },
         text_config={"model_type": "qwen2", **_text(size, words)},
-        image_token_id=words.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_token_id=_id(words, "<IMG_CONTEXT>"),
         image_seq_length=(size.image_size // size.patch_size // 2) ** 2,
         tie_word_embeddings=False,
     )
@@ -136,13 +136,19 @@ def _text(size: Size, words: PreTrainedTokenizerBase) -> dict[str, Any]:
     }
 
 
-def _qwen_tokens(words: PreTrainedTokenizerBase) -> dict[str, int]:
+def _qwen_tokens(words: PreTrainedTokenizerBase) -> dict[str, Any]:
     return {
-        "image_token_id": words.convert_tokens_to_ids("<|image_pad|>"),
-        "video_token_id": words.convert_tokens_to_ids("<|video_pad|>"),
-        "vision_start_token_id": words.convert_tokens_to_ids("<|vision_start|>"),
-        "vision_end_token_id": words.convert_tokens_to_ids("<|vision_end|>"),
+        "image_token_id": _id(words, "<|image_pad|>"),
+        "video_token_id": _id(words, "<|video_pad|>"),
+        "vision_start_token_id": _id(words, "<|vision_start|>"),
+        "vision_end_token_id": _id(words, "<|vision_end|>"),
     }
+
+
+def _id(words: PreTrainedTokenizerBase, token: str) -> int:
+    found = words.convert_tokens_to_ids(token)
+    assert isinstance(found, int)
+    return found
 
 
 def _sections(half: int) -> list[int]:

@@ -29,7 +29,7 @@ def _no_matrix_units() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a random LLaVA-OneVision: 3 layers, 6 heads over 2 KV heads, 4 tokens a frame."""
-    from tiny_checkpoint import write_tiny_checkpoint
+    from examples.tiny_checkpoint import write_tiny_checkpoint
 
     return write_tiny_checkpoint(tmp_path_factory.mktemp("tiny"), heads=6, hidden=96, kv_heads=2)
 

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_checkpoint import write_tiny_checkpoint
 
+from examples.tiny_checkpoint import write_tiny_checkpoint
 from streamkv_cli.app import COMMANDS, example
 from tests.clips import numbered, write_clip
 from tests.conftest import ROOT

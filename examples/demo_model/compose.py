@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .clips import Clips
-from .ingested import ingested
+from .ingested import Ingested, ingested
 from .packing import Batch, Tokens, Video, pack, proofs
 from .questions import Asker, Kind, Question, description
 from .world import IDLE, Scene, Split, Thing
@@ -171,7 +171,7 @@ class Composer:
         if guide:
             for video, about in zip(made, asked, strict=True):
                 about[-1] = Question("guide", "", description(video.scenes[-1].fact), ())
-        how, kept = None, []
+        how: Ingested | None = None
         if ingest:
             how, kept = ingested(rng, made, layers)
         else:

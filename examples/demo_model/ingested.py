@@ -66,8 +66,8 @@ def ingested(
     for row, flat in enumerate(own.flatten(1)):
         there = (flat >= 0).nonzero().flatten()
         slots[row, flat[there]] = there
-    stored = [_padded([[k[layer] for k in kept]])[0] for layer in range(layers)]
-    return Ingested(own, windows, slots), stored
+    padded = [_padded([[k[layer] for k in kept]])[0] for layer in range(layers)]
+    return Ingested(own, windows, slots), padded
 
 
 def _segments(video: Video) -> list[np.ndarray]:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -131,7 +131,17 @@ class Tokens:
         return self._answers[text]
 
 
-def pack(asked: Sequence[Sequence[Question]], tokens: Tokens) -> dict[str, Tensor]:
+class Packed(TypedDict):
+    """The fields of a `Batch` that hold its questions."""
+
+    ids: Tensor
+    places: Tensor
+    askers: Tensor
+    labels: Tensor
+    asking: Tensor
+
+
+def pack(asked: Sequence[Sequence[Question]], tokens: Tokens) -> Packed:
     """Rows of all questions of a video one after another, as the fields of a `Batch`."""
     packed = [[_rows(question, tokens) for question in questions] for questions in asked]
     longest = max(sum(len(ids) for ids, _, _ in rows) for rows in packed)

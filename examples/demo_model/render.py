@@ -5,17 +5,18 @@ its edges are smooth at 48 pixels as at 480.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import av
 import numpy as np
 import torch
 from torch import Tensor
 
-from .world import COLOURS, GROUNDS, SHAPES, TEXTURES, Scene, World
+from .world import COLOURS, GROUNDS, SHAPES, TEXTURES, Scene
 
 PANEL = (0.2, 0.3)
 """Width and height of the number's panel in the upper left corner, 1 = height of the picture."""
@@ -80,7 +81,28 @@ class Pictures:
         return Pictures(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
-def pictures_of(world: World, scenes: Sequence[Scene], seconds: Sequence[float]) -> Pictures:
+class Stream(Protocol):
+    """What can be drawn: a world, or several one after another.
+
+    Attributes:
+        seed: of the camera's noise.
+        noise: of the camera, in levels of 255.
+    """
+
+    seed: int
+    noise: float
+
+    def scenes(self) -> Iterator[Scene]:
+        """All scenes in order, without an end."""
+        ...
+
+    @property
+    def light(self) -> Callable[[float], float]:
+        """Of a second, how bright all is."""
+        ...
+
+
+def pictures_of(world: Stream, scenes: Sequence[Scene], seconds: Sequence[float]) -> Pictures:
     """What is to be seen at each of some seconds; `scenes[i]` is the one shown at `seconds[i]`."""
     rows = []
     for scene, second in zip(scenes, seconds, strict=True):
@@ -199,7 +221,7 @@ def _panel(number: Tensor, u: Tensor, v: Tensor, pixel: float) -> tuple[Tensor, 
 
 
 def frames(
-    world: World, fps: float, end: float, height: int, width: int, start: float = 0.0
+    world: Stream, fps: float, end: float, height: int, width: int, start: float = 0.0
 ) -> Iterator[tuple[float, np.ndarray]]:
     """Pictures of the world at a steady rate: (second, uint8 [height, width, 3]), lazily.
 
@@ -224,7 +246,7 @@ def frames(
 
 
 def write_video(
-    world: World,
+    world: Stream,
     path: Path,
     seconds: float,
     *,
@@ -246,6 +268,7 @@ def write_video(
             options["x265-params"] = "log-level=error"
         rate = Fraction(fps).limit_denominator(1001)
         stream = container.add_stream(codec, rate=rate, options=options)
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for _, picture in frames(world, fps, seconds, height, width):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))

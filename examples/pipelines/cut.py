@@ -19,7 +19,7 @@ def cut(source: Path, start: float, end: float, folder: Path) -> Path:
     target = folder / f"{source.stem}_{start:.1f}-{end:.1f}{source.suffix}"
     with av.open(str(source)) as whole, av.open(str(target), "w") as clip:
         picture = whole.streams.best("video")
-        if picture is None:
+        if picture is None or picture.time_base is None:
             sys.exit(f"{source} holds no video")
         stream = clip.add_stream_from_template(picture)
         tick = float(picture.time_base)

@@ -75,7 +75,7 @@ class RememberingModel:
         """Features of a batch of pictures, computed the first time they are seen."""
         digest = xxhash.xxh3_128()
         for frame in frames:
-            digest.update(np.ascontiguousarray(frame))
+            digest.update(frame.tobytes())
         key = digest.hexdigest()
         if key not in self._seen:
             self._seen[key] = self._model.features(self._model.preprocess(frames))

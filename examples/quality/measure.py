@@ -100,7 +100,7 @@ class Bench:
         self.folder.mkdir(parents=True, exist_ok=True)
         with Store.open(path, create=True) as store:
             ingest_video(
-                footage,  # type: ignore[arg-type]
+                footage,
                 record,
                 store,
                 self.model,  # type: ignore[arg-type]

@@ -7,8 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tiny_checkpoint import write_tiny_checkpoint
 
+from examples.tiny_checkpoint import write_tiny_checkpoint
 from streamkv_cli.commands.questions import Question, parse_question, read_questions
 from streamkv_cli.commands.times import seconds
 from streamkv_cli.errors import UsageError

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_checkpoint import write_tiny_checkpoint
 
+from examples.tiny_checkpoint import write_tiny_checkpoint
 from streamkv_cli.app import COMMANDS
 from tests.clips import numbered, write_clip
 from tests.conftest import Streamkv

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_checkpoint import write_tiny_checkpoint
-from tiny_families import FAMILIES as TINY
 
+from examples.tiny_checkpoint import write_tiny_checkpoint
+from examples.tiny_families import FAMILIES as TINY
 from streamkv_cli.model.families import FAMILIES
 from streamkv_cli.video import open_video
 from tests.clips import numbered, write_clip

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_checkpoint import write_tiny_checkpoint
 
+from examples.tiny_checkpoint import write_tiny_checkpoint
 from streamkv_cli.errors import ModelError, StreamKVError, UsageError
 from streamkv_cli.model.checkpoint import find_checkpoint
 from streamkv_cli.model.device import FOUR_BIT, choose_placement

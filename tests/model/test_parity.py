@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_checkpoint import write_tiny_checkpoint
 from torch import Tensor
 from transformers import GenerationConfig
 
+from examples.tiny_checkpoint import write_tiny_checkpoint
 from streamkv_cli.model.context import Context
 from streamkv_cli.model.layout import FilmLayout
 from streamkv_cli.model.prompts import Prompt

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_checkpoint import TEMPLATE, tokenizer
 
+from examples.tiny_checkpoint import TEMPLATE, tokenizer
 from streamkv_cli.errors import ModelError, UsageError
 from streamkv_cli.model.prompts import chat_template, guidance_ids, render
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_checkpoint import write_tiny_checkpoint
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (
     Qwen2VLImageProcessorPil,
 )
@@ -22,6 +21,7 @@ from transformers.models.qwen3_vl.video_processing_qwen3_vl import (
     smart_resize as stock_film_size,
 )
 
+from examples.tiny_checkpoint import write_tiny_checkpoint
 from streamkv_cli.errors import ModelError, VideoError
 from streamkv_cli.model.checkpoint import find_checkpoint
 from streamkv_cli.model.device import choose_placement

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_memory_does_not_grow_with_the_hours(tmp_path: Path) -> None:
-    command = [sys.executable, "examples/index_scale.py", "--hours", "10", "100"]
+    command = [sys.executable, "-m", "examples.index_scale", "--hours", "10", "100"]
     command += ["--questions", "2", "--folder", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=800)
     assert done.returncode == 0, done.stderr
