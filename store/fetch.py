@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ def fetch(
         ValueError: a ref is not of its video's size of block.
         StoreError: as `store.blocks.fill`, or a codec is unknown.
     """
-    geometry = records[refs[0].video_id].geometry
+    geometry, there = records[refs[0].video_id].geometry, torch.device(device)
     rows: dict[str, list[int]] = {}
     sizes = {key: codec_of(each).block_bytes(geometry) for key, each in records.items()}
     for i, ref in enumerate(refs):
@@ -49,14 +50,28 @@ def fetch(
     packed, parts = {}, [memoryview(b"")] * len(refs)
     for name, places in rows.items():
         size = CODECS[name].block_bytes(geometry)
-        packed[name] = torch.empty((len(places), size), dtype=torch.uint8)
+        packed[name] = _staging((len(places), size), there)
         array: Any = packed[name].numpy()
         for i, row in zip(places, array, strict=True):
             parts[i] = memoryview(row)
     fill(parts, refs, videos, count, {key: record.name for key, record in records.items()})
-    decoded = [CODECS[name].decode(part.to(device), geometry) for name, part in packed.items()]
+    decoded = [
+        CODECS[name].decode(part.to(there, non_blocking=there.type == "cuda"), geometry)
+        for name, part in packed.items()
+    ]
     if len(decoded) == 1:
         return decoded[0]
     joined = torch.cat(decoded)
     order = torch.tensor([i for places in rows.values() for i in places], device=joined.device)
     return joined.index_select(0, order.argsort())
+
+
+def _staging(shape: tuple[int, int], device: torch.device) -> torch.Tensor:
+    """Memory to read into: pinned for a CUDA GPU, which then copies it while others work.
+
+    PyTorch keeps pinned memory, and gives it out again once the copy from it is done.
+    """
+    if device.type == "cuda":
+        with suppress(RuntimeError):  # no more memory may be pinned
+            return torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+    return torch.empty(shape, dtype=torch.uint8)
