@@ -1,6 +1,6 @@
 """Encode one segment and keep what the guidance prompt attends to (design 3.2 to 3.5)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,9 @@ from streamkv_cli.method.selection import top_blocks
 from streamkv_cli.model.layout import Layout
 from streamkv_cli.model.video_llm import VideoLLM
 from streamkv_cli.pipeline.window import Window
+
+_AT_ONCE = 1 << 24
+"""Bytes of blocks that go through the codec together: few calls, little memory."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +79,34 @@ def compress_segment(
     keys = [block_keys(blocks[:, 0, :, layout.visual]) for blocks in encoded.blocks]
     kept = _all(frames, len(keys)) if lossless else _kept(encoded.guidance, keys, frames, method)
     layers = []
-    for layer, rows in enumerate(kept):
-        rows = [*rows, frames] if summary else rows
-        chosen = encoded.blocks[layer][rows]
-        packed = _encoded(codec, chosen, segment)
-        window.add(layer, codec.decode(packed, geometry), [skips[row] for row in rows])
-        layers.append(LayerBlocks(rows, packed.cpu(), keys[layer][rows].cpu()))
+    for some in _together(kept, summary, encoded.blocks):
+        rows = {layer: [*kept[layer], frames] if summary else kept[layer] for layer in some}
+        packed = _encoded(codec, torch.cat([encoded.blocks[i][rows[i]] for i in some]), segment)
+        found = torch.cat([keys[i][rows[i]] for i in some])
+        counts = [len(rows[layer]) for layer in some]
+        each = (codec.decode(packed, geometry), packed.cpu(), found.cpu())
+        for layer, read, written, key in zip(some, *(t.split(counts) for t in each), strict=True):
+            window.add(layer, read, [skips[row] for row in rows[layer]])
+            layers.append(LayerBlocks(rows[layer], written, key))
     stored = sum(len(layer.blocks) for layer in layers)
     return Compressed(layers, summary, frames * len(kept), stored, skips)
+
+
+def _together(
+    kept: Sequence[Sequence[int]], summary: bool, blocks: Sequence[Tensor]
+) -> Iterator[list[int]]:
+    """Layers whose blocks are written at one go: as many as fit `_AT_ONCE`, on one device."""
+    some: list[int] = []
+    size = 0
+    for layer, rows in enumerate(kept):
+        own = (len(rows) + summary) * blocks[layer][:1].nbytes
+        if some and (size + own > _AT_ONCE or blocks[layer].device != blocks[some[0]].device):
+            yield some
+            some, size = [], 0
+        some.append(layer)
+        size += own
+    if some:
+        yield some
 
 
 def _summary_heading(segment: Segment, model: VideoLLM) -> Sequence[int]:
