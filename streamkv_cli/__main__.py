@@ -14,6 +14,12 @@ def _end(_number: int, _frame: FrameType | None) -> None:
 for _sign in (signal.SIGTERM, signal.SIGINT):
     signal.signal(_sign, _end)
 
+if "OMP_WAIT_POLICY" not in os.environ:
+    # Threads of a matrix product wait for one another by spinning, for milliseconds by default:
+    # where another process wants the processor, too, a small product then takes ten times as long.
+    # Spinning for some microseconds costs nothing measurable where the processor is free.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
 from streamkv_cli.app import main  # noqa: E402 - it takes a while to load
 
 if __name__ == "__main__":

@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+# As the program's own processes: here torch is loaded without its entry point.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
 ROOT = Path(__file__).resolve().parent.parent
 # Machines that run tests are shared: a slow first call is no bug.
 settings.register_profile("streamkv", deadline=None, derandomize=bool(os.environ.get("CI")))

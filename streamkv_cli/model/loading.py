@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors import SafetensorError
 from transformers import AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import logging as transformers_logging
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 _VISION = ("visual", "vision_tower", "multi_modal_projector")
 _UNQUANTIZED = [*(f"model.{part}" for part in _VISION), "lm_head"]
+
+_SMALL = 20_000_000
+"""Parameters of a model that one thread runs as fast as two."""
 
 _ROOM = 0.8
 """Part of a GPU's memory that weights may take; the rest is for KV."""
@@ -57,6 +61,7 @@ def load_weights(cls: Any, checkpoint: Checkpoint, placement: Placement) -> Any:
             "use a checkpoint with full attention",
         )
     model = _load_weights(cls, checkpoint, placement)
+    _limit_threads(model, placement)
     if not placement.vision:
         for part in _VISION:  # what is left of it must not be mistaken for a tower
             if hasattr(model.model, part):
@@ -64,6 +69,17 @@ def load_weights(cls: Any, checkpoint: Checkpoint, placement: Placement) -> Any:
     # The vision tower keeps its own attention; only the text model meets contexts.
     model.set_attn_implementation({"text_config": register()})
     return model
+
+
+def _limit_threads(model: Any, placement: Placement) -> None:
+    """One thread for a model whose products are too small to be shared out.
+
+    Two threads wait for one another longer than they compute, and for milliseconds where another
+    process has one's core. What the user has said holds.
+    """
+    free = placement.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ
+    if free and model.num_parameters() < _SMALL:
+        torch.set_num_threads(1)
 
 
 def _load_weights(cls: Any, checkpoint: Checkpoint, placement: Placement) -> Any:
@@ -150,8 +166,6 @@ def _require(package: str, why: str) -> None:
 
 def _too_large(checkpoint: Checkpoint) -> bool:
     """Whether the weights leave no room for KV on the first GPU."""
-    import torch
-
     free, _ = torch.cuda.mem_get_info(0)
     return sum(path.stat().st_size for path in checkpoint.weights) > _ROOM * free
 
