@@ -4,8 +4,7 @@ import json
 import shlex
 from pathlib import Path
 
-from demo import BLOCKS, QUESTIONS
-
+from examples.demo import BLOCKS, QUESTIONS
 from tests.conftest import ROOT, Streamkv
 from tests.test_docs import sessions
 

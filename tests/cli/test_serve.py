@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from demo import BLOCKS, QUESTIONS
 
+from examples.demo import BLOCKS, QUESTIONS
 from store import Store
 from streamkv_cli.pipeline.catalog import Catalog
 from streamkv_cli.pipeline.talk import Kept, Stretch, Turn
