@@ -46,7 +46,7 @@ class IOCount:
 _MOST_FILES = 64
 """Files open at once; archives have more segments than a process may open."""
 _LARGE_BLOCK = 1 << 17
-"""Bytes of a block from which on several threads read: below it they wait for one another."""
+"""Bytes of the smallest block that several threads read: with less they wait for one another."""
 _SHARE = 1 << 22
 """Bytes that are worth a thread."""
 

@@ -50,9 +50,8 @@ def read_cached(fd: int, buffers: Sequence[memoryview], offset: int) -> int:
         return 0
     try:
         return os.preadv(fd, buffers[:_MOST_BUFFERS], offset, _NO_WAIT)
-    except (
-        OSError
-    ):  # not there, or a file system that does not know the flag: to be read in earnest
+    except OSError:
+        # Not there, or a file system that does not know the flag: to be read in earnest.
         return 0
 
 
