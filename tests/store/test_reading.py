@@ -3,7 +3,9 @@
 import os
 import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +13,10 @@ import torch
 import store.blocks
 import store.disk
 from store import BlockRef, Geometry, Store, StoreDamaged
+from store.blocks import IOCount
 from store.disk import behind, read_cached
 from store.threads import in_threads
+from streamkv_cli.bench.asking import forget
 from tests.store import samples
 
 LARGE = Geometry(layers=1, kv_heads=2, tokens=128, head_dim=64, dtype="float32")
@@ -34,15 +38,6 @@ def large(tmp_path: Path) -> Path:
     return root
 
 
-def forget(root: Path) -> None:
-    """Drop the segment files from the page cache."""
-    for path in root.rglob("*.safetensors"):
-        fd = os.open(path, os.O_RDONLY)
-        os.fsync(fd)
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        os.close(fd)
-
-
 def shuffled(opened: Store) -> list[BlockRef]:
     found = opened.summaries(0, [samples.VIDEO])
     order = torch.randperm(len(found), generator=torch.Generator().manual_seed(3))
@@ -54,7 +49,7 @@ def test_shares_read_the_same(large: Path, state: str, monkeypatch: pytest.Monke
     shares = []
     whole = in_threads
 
-    def counted(work, todo):  # type: ignore[no-untyped-def]
+    def counted(work: Callable[[Any], IOCount], todo: Sequence[Any]) -> list[IOCount]:
         shares.append(len(todo))
         return whole(work, todo)
 
