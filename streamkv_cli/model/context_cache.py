@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
+from streamkv_cli.model.context import KV
+
 Placed = tuple[Tensor, Tensor, Tensor]
 """One layer's context: keys before RoPE and values [1, g, n, d], and their positions [axes, n]."""
 
@@ -89,6 +91,42 @@ class ContextCache(Cache):
     def get_query_offset(self, layer_idx: int = 0) -> int:
         """Offset of the next token among those the model has put in."""
         return self._own[layer_idx]
+
+
+class CapturingCache(ContextCache):
+    """Also hands over each layer's first new tokens: pre-RoPE keys and values.
+
+    A class of the module: a class made for each forward refers to itself, and would keep a whole
+    segment's KV until Python's next full collection.
+
+    Args:
+        new_keys: the pre-RoPE keys [g, S, d] of the layer that is running.
+        captured: gets keys and values [1, g, n, d] of one layer after the other.
+        keep: new tokens that are handed over; None for all.
+    """
+
+    def __init__(
+        self,
+        provide: Callable[[int], Placed],
+        rotate: Callable[[Tensor, Tensor], Tensor],
+        layers: int,
+        room: int,
+        new_keys: Callable[[], Tensor],
+        captured: list[KV],
+        keep: int | None,
+    ) -> None:
+        super().__init__(provide, rotate, layers, room)
+        self._new_keys = new_keys
+        self._captured = captured
+        self._keep = keep
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """As any context's cache does; see there."""
+        keys = self._new_keys()[:, : self._keep].unsqueeze(0)
+        self._captured.append((keys, value_states[:, :, : self._keep]))
+        return super().update(key_states, value_states, layer_idx)
 
 
 def _with_room(tensor: Tensor, more: int) -> Tensor:

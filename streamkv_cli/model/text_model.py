@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from streamkv_cli.model.context import KV
-from streamkv_cli.model.context_cache import ContextCache, Placed
+from streamkv_cli.model.context_cache import CapturingCache, ContextCache, Placed
 from streamkv_cli.model.device import Placement
 from streamkv_cli.model.layout import Layout
 from streamkv_cli.model.taps import Taps
@@ -136,21 +136,14 @@ class TextModel:
         captured: list[KV] | None = None,
         keep: int | None = None,
     ) -> ContextCache:
+        layers = self.shape.layers
         if captured is None:
-            return ContextCache(provide, self.rotate, self.shape.layers, room)
-        taps, size, capture = self._taps, self.shape.head_dim, captured.append
+            return ContextCache(provide, self.rotate, layers, room)
 
-        class Capturing(ContextCache):
-            """Also keeps the new tokens' pre-RoPE keys and values."""
+        def new_keys() -> Tensor:
+            return self._taps.keys(self.shape.head_dim)
 
-            def update(
-                self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any
-            ) -> tuple[Tensor, Tensor]:
-                keys = taps.keys(size)[:, :keep].unsqueeze(0)
-                capture((keys, value_states[:, :, :keep]))
-                return super().update(key_states, value_states, layer_idx)
-
-        return Capturing(provide, self.rotate, self.shape.layers, room)
+        return CapturingCache(provide, self.rotate, layers, room, new_keys, captured, keep)
 
     def _nothing(self, _: int) -> Placed:
         shape = (1, self.shape.kv_heads, 0, self.shape.head_dim)
