@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 
 # As the program's own processes: here torch is loaded without its entry point.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 ROOT = Path(__file__).resolve().parent.parent
 # Machines that run tests are shared: a slow first call is no bug.

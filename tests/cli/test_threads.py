@@ -39,7 +39,7 @@ def test_a_small_model_takes_one_thread(said: dict[str, str], threads: str) -> N
 
 @pytest.mark.parametrize(
     ("said", "spins"),
-    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+    [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
 )
 def test_threads_do_not_wait_at_the_cost_of_others(said: dict[str, str], spins: str) -> None:
     assert run(WAITING, **said) == spins

@@ -148,6 +148,18 @@ def test_what_half_precision_cannot_hold_is_refused(name: str) -> None:
         CODECS[name].encode(kv)
 
 
+@pytest.mark.parametrize("name", QUANTIZED)
+@pytest.mark.parametrize("elements", [1, 90, 1 << 22])
+def test_decoded_in_pieces_of_any_size(
+    monkeypatch: pytest.MonkeyPatch, name: str, elements: int
+) -> None:
+    kv = normal((7, 2, 1, 3, 5))
+    whole = CODECS[name].decode(CODECS[name].encode(kv), geometry(kv))
+    monkeypatch.setattr("store.codec._AT_ONCE", elements)
+    assert torch.equal(CODECS[name].decode(CODECS[name].encode(kv), geometry(kv)), whole)
+    torch.testing.assert_close(whole, kv, rtol=0, atol=0.02 if name == "int8" else 0.4)
+
+
 def test_no_blocks_are_no_rows() -> None:
     kv = torch.empty(0, 2, 2, 3, 5)
     for codec in CODECS.values():
