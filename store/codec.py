@@ -156,8 +156,9 @@ class Quantized:
         n, tables, at = len(packed), [], 0
         for shape in self._tables(geometry):
             end = at + 2 * _product(shape)
-            table = packed[:, at:end].reshape(-1).view(torch.float16)
-            tables.append(table.reshape(n, *shape))
+            # A copy: a row may begin at an odd byte, where no half precision number can be read.
+            table = packed[:, at:end].clone(memory_format=torch.contiguous_format)
+            tables.append(table.view(torch.float16).view(n, *shape))
             at = end
         key_zero, key_step, value_zero, value_step = tables
         codes = unpack(packed[:, at:], self.bits).reshape(_shape(n, geometry))
