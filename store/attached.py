@@ -1,4 +1,4 @@
-"""Reading one attachment out of a segment file, verified, without reading the rest."""
+"""Reading attachments out of a segment file, each verified, without reading the rest."""
 
 from __future__ import annotations
 
@@ -8,9 +8,25 @@ from pathlib import Path
 import xxhash
 
 from store.disk import read_into
-from store.errors import StoreDamaged, StoreMissing, disk_errors
+from store.errors import StoreDamaged, StoreDiskError, StoreMissing, disk_errors
 from store.records import SegmentRecord, VideoRecord
 from store.segment_file import REMEDY, file_name
+
+TAKEN_OUT = "streamkv repair takes it out of its file and keeps the segment"
+
+
+def verify_attachments(
+    videos: Path, video: VideoRecord, segment: SegmentRecord
+) -> dict[str, StoreDamaged | StoreDiskError | None]:
+    """What is wrong with each attachment of a segment, by name; None for one as it was written."""
+    found: dict[str, StoreDamaged | StoreDiskError | None] = {}
+    for name in segment.attachments:
+        try:
+            read_attachment(videos, video, segment, name)
+            found[name] = None
+        except (StoreDamaged, StoreDiskError) as error:
+            found[name] = error
+    return found
 
 
 def read_attachment(videos: Path, video: VideoRecord, segment: SegmentRecord, name: str) -> bytes:
@@ -48,15 +64,17 @@ def read_attachment(videos: Path, video: VideoRecord, segment: SegmentRecord, na
     if got < found.bytes:
         raise _damaged(video, segment, name, "its file is cut short")
     if xxhash.xxh3_64_intdigest(data) != found.checksum:
-        raise _damaged(video, segment, name, "checksum mismatch")
+        raise _damaged(video, segment, name, "checksum mismatch", TAKEN_OUT)
     return bytes(data)
 
 
-def _damaged(video: VideoRecord, segment: SegmentRecord, name: str, why: str) -> StoreDamaged:
+def _damaged(
+    video: VideoRecord, segment: SegmentRecord, name: str, why: str, remedy: str = REMEDY
+) -> StoreDamaged:
     return StoreDamaged(
         f"attachment {name!r} of segment {segment.number} of video {video.name} "
         f"({video.video_id}): {why}",
-        REMEDY,
+        remedy,
         video=video.video_id,
         segment=segment.number,
     )

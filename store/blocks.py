@@ -10,7 +10,6 @@ from pathlib import Path
 
 import xxhash
 
-from store.attached import read_attachment
 from store.codec import codec_of
 from store.disk import behind, read_cached, read_into
 from store.errors import StoreDamaged, disk_errors
@@ -155,17 +154,14 @@ def _announce(fd: int, offset: int, size: int) -> None:
             os.posix_fadvise(fd, offset, size, os.POSIX_FADV_WILLNEED)
 
 
-def verify_rows(path: Path, head: SegmentHead) -> int:
-    """Read every block and attachment of a segment file, and compare it with its checksum.
-
-    Returns:
-        The bytes read.
+def verified_rows(path: Path, head: SegmentHead) -> Iterator[memoryview]:
+    """Every block of a segment file, in the order of the file; each is good until the next.
 
     Raises:
         StoreDamaged: naming the first block that is not as written.
         StoreDiskError: the file cannot be read.
     """
-    size, read = codec_of(head.video).block_bytes(head.video.geometry), 0
+    size = codec_of(head.video).block_bytes(head.video.geometry)
     buffer = memoryview(bytearray(size))
     names = {head.video.video_id: head.video.name}
     with disk_errors(path), open(path, "rb", buffering=0) as file:
@@ -174,15 +170,23 @@ def verify_rows(path: Path, head: SegmentHead) -> int:
                 at = head.layout.kv[layer] + row * size
                 place = (layer, head.segment.number, row, int(table.blocks[row]), at, size)
                 ref = BlockRef(head.video.video_id, *place, int(checksum))
-                got = read_into(file.fileno(), [buffer], at)
-                read += got
-                if got < size:
+                if read_into(file.fileno(), [buffer], at) < size:
                     raise _damaged(ref, names, "its file is cut short")
                 if xxhash.xxh3_64_intdigest(buffer) != ref.checksum:
                     raise _damaged(ref, names, "checksum mismatch")
-    for name in head.segment.attachments:
-        read += len(read_attachment(path.parent.parent, head.video, head.segment, name))
-    return read
+                yield buffer
+
+
+def verify_rows(path: Path, head: SegmentHead) -> int:
+    """Read every block of a segment file, and compare it with its checksum.
+
+    Returns:
+        The bytes read.
+
+    Raises:
+        StoreDamaged, StoreDiskError: as `verified_rows`.
+    """
+    return sum(len(row) for row in verified_rows(path, head))
 
 
 def _verify(

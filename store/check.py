@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from store import entries
+from store.attached import verify_attachments
 from store.blocks import verify_rows
 from store.coarse import DATABASE as COARSE
 from store.coarse import coarse_value
@@ -31,7 +32,7 @@ from store.lookup import find_video
 from store.orphans import find_orphans, video_folders
 from store.records import SegmentRecord, VideoRecord
 from store.root import VIDEOS, check_marker, open_index
-from store.segment_file import REMEDY, file_name, read_head
+from store.segment_file import REMEDY, SegmentHead, file_name, read_head
 from store.state import Gap, VideoState, find_gaps
 from store.tags import read_tags
 from store.writer import index_puts
@@ -120,6 +121,9 @@ def _files(
                 on_segment(head.video, verify_rows(path, head) if read_data else 0)
             except (StoreDamaged, StoreDiskError) as error:
                 yield _finding(error)
+                continue
+            if read_data:
+                yield from _attachments(videos, head)
 
 
 @dataclass
@@ -200,6 +204,8 @@ class _Checked:
                 read = verify_rows(path, head)
             except (StoreDamaged, StoreDiskError) as error:
                 found.append(_finding(error, video, number))
+            found += _attachments(self.videos, head)
+            read += sum(attachment.bytes for attachment in head.segment.attachments.values())
         self.on_segment(video, read)
         return found
 
@@ -319,6 +325,12 @@ def _finding(
         return Finding(DAMAGE, error.what + name, error.remedy, *where)
     at = f"segment {number} of {video.name} ({video.video_id}): " if video else ""
     return Finding(DAMAGE, at + error.what, error.remedy, video.video_id if video else None, number)
+
+
+def _attachments(videos: Path, head: SegmentHead) -> list[Finding]:
+    """Attachments of a segment that are not as written."""
+    verified = verify_attachments(videos, head.video, head.segment).values()
+    return [_finding(error, head.video, head.segment.number) for error in verified if error]
 
 
 def _entry(snapshot: Snapshot, key: bytes) -> bytes | None:

@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from store import entries
+from store.attached import TAKEN_OUT, verify_attachments
 from store.blocks import verify_rows
 from store.disk import sync_folder
 from store.errors import StoreDamaged, StoreDiskError, StoreError, disk_errors
 from store.index import FOLDER, Index
+from store.mend import rewrite, without
 from store.orphans import REMOVED, set_aside, video_folders
 from store.records import SegmentRecord, VideoRecord, first_difference
 from store.root import VIDEOS, check_marker, drop_guard, take_guard
@@ -43,12 +45,16 @@ class Unfinished:
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What a rebuild found: videos and segments indexed, the damage left out, the gaps it left."""
+    """What a rebuild found: videos and segments indexed, the damage left out, the gaps it left.
+
+    `mended` is damage that cost no segment: attachments, which were taken out of their files.
+    """
 
     videos: int
     segments: int
     damaged: tuple[StoreDamaged, ...]
     unfinished: tuple[Unfinished, ...]
+    mended: tuple[StoreDamaged, ...] = ()
 
 
 def rebuild(
@@ -61,7 +67,8 @@ def rebuild(
     """Build the index of the store in `path` anew; the old one is replaced at the end.
 
     A segment that is damaged or missing leaves a gap: what lies before and behind it is indexed,
-    and the state says which numbers are lost. A damaged file is set aside under another name.
+    and the state says which numbers are lost. A damaged file is set aside under another name; one
+    whose attachments alone are damaged is written again without them.
 
     Args:
         read_data: verify every block, too; else only the files' heads.
@@ -78,7 +85,7 @@ def rebuild(
         guard = take_guard(root, fcntl.LOCK_EX)
         try:
             if dry_run:
-                return _fill(None, root / VIDEOS, read_data, on_segment)
+                return _fill(None, root / VIDEOS, read_data, on_segment, {})
             return rebuild_index(root, read_data=read_data, on_segment=on_segment)
         finally:
             drop_guard(guard)
@@ -89,10 +96,13 @@ def rebuild_index(
 ) -> Rebuilt:
     """The same, for who holds the store's guard already."""
     shutil.rmtree(root / _NEW, ignore_errors=True)
+    mended: dict[Path, SegmentHead] = {}
     with _new_index(root / _NEW) as index:
-        result = _fill(index, root / VIDEOS, read_data, on_segment)
+        result = _fill(index, root / VIDEOS, read_data, on_segment, mended)
     sync_folder(root / _NEW)
     _swap(root)
+    for path, head in mended.items():
+        rewrite(path, head)
     for damage in result.damaged:
         if damage.video is not None and damage.segment is not None:
             set_aside(root / VIDEOS / damage.video / file_name(damage.segment))
@@ -123,9 +133,12 @@ def _fill(
     videos: Path,
     read_data: bool,
     on_segment: Told,
+    mended: dict[Path, SegmentHead],
 ) -> Rebuilt:
+    """Index what is good; `mended` gets the files to be written again, which are indexed so."""
     count, segments = 0, 0
     damaged: list[StoreDamaged] = []
+    taken_out: list[StoreDamaged] = []
     unfinished: list[Unfinished] = []
     for folder in video_folders(videos):
         if (folder / REMOVED).exists():
@@ -133,6 +146,9 @@ def _fill(
         found = _Found(folder, damaged)
         for head in found.heads(read_data):
             on_segment(head.video, head.segment.bytes)
+            if read_data and (worse := _bad_attachments(videos, head)):
+                taken_out += worse.values()
+                head = mended[folder / file_name(head.segment.number)] = without(head, worse)
             if index is not None:
                 puts = index_puts(head, found.state)
                 index.write(puts + coarse_puts(index, head, found.state, puts))
@@ -142,7 +158,17 @@ def _fill(
         segments += found.state.held
         if found.video is not None and not found.state.complete:
             unfinished.append(Unfinished(found.video, found.state, found.gaps(), found.lost))
-    return Rebuilt(count, segments, tuple(damaged), tuple(unfinished))
+    return Rebuilt(count, segments, tuple(damaged), tuple(unfinished), tuple(taken_out))
+
+
+def _bad_attachments(videos: Path, head: SegmentHead) -> dict[str, StoreDamaged]:
+    """Attachments that are not as written, or that the disk does not give back, by name."""
+    found = {}
+    for name, error in verify_attachments(videos, head.video, head.segment).items():
+        if error is not None:
+            number = head.segment.number
+            found[name] = _damage(error, head.video.video_id, number, TAKEN_OUT)
+    return found
 
 
 class _Found:
@@ -168,21 +194,11 @@ class _Found:
                 if read_data:
                     verify_rows(path, head)
             except (StoreDamaged, StoreDiskError) as error:
-                self.damaged.append(self._damage(error, number))
+                self.damaged.append(_damage(error, self.folder.name, number, REMEDY))
                 self.lost = True
                 continue
             self._take(head)
             yield head
-
-    def _damage(self, error: StoreError, number: int) -> StoreDamaged:
-        """A file that the disk does not give back is lost as much as one that is garbled."""
-        if isinstance(error, StoreDamaged):
-            return error
-        code = getattr(error.__cause__, "errno", 0)
-        if code not in (errno.EIO, errno.EISDIR, errno.ELOOP):
-            raise error
-        what = f"segment {number} of video {self.folder.name} does not read ({error.what})"
-        return StoreDamaged(what, REMEDY, video=self.folder.name, segment=number)
 
     def gaps(self) -> tuple[Gap, ...]:
         """The numbers and seconds that are lost; the last gap is open where no end was found."""
@@ -220,6 +236,17 @@ class _Found:
                 video=self.folder.name,
                 segment=number,
             )
+
+
+def _damage(error: StoreError, video: str, number: int, remedy: str) -> StoreDamaged:
+    """What the disk does not give back is lost as much as what is garbled."""
+    if isinstance(error, StoreDamaged):
+        return error
+    code = getattr(error.__cause__, "errno", 0)
+    if code not in (errno.EIO, errno.EISDIR, errno.ELOOP):
+        raise error
+    what = f"segment {number} of video {video} does not read ({error.what})"
+    return StoreDamaged(what, remedy, video=video, segment=number)
 
 
 def _apply_tags(

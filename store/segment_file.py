@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,15 +89,27 @@ def write_segment(
     """
     text = layout.record_text(video, segment)
     plan = layout.plan(text, video, segment)
+    with new_file(path) as fd:
+        full = _write_blocks(fd, plan, packed, tables)
+        for name, data in attachments.items():
+            write_at(fd, memoryview(data), plan.attachments[name])
+        write_at(fd, memoryview(sealed_head(plan, full)), 0)
+    return SegmentHead(video, with_bytes(segment, plan.total), full, plan)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[int]:
+    """A descriptor to write a file by that has its name when the block ends, durably and whole.
+
+    Raises:
+        StoreDiskError: what stood under `path` still does.
+    """
     temporary = path.with_name(path.name + TEMPORARY)
     try:
         with disk_errors(temporary):
             fd = os.open(temporary, _NEW_FILE, 0o666)
             try:
-                full = _write_blocks(fd, plan, packed, tables)
-                for name, data in attachments.items():
-                    write_at(fd, memoryview(data), plan.attachments[name])
-                write_at(fd, memoryview(_sealed_head(plan, full)), 0)
+                yield fd
                 os.fsync(fd)
             finally:
                 os.close(fd)
@@ -107,7 +119,6 @@ def write_segment(
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
-    return SegmentHead(video, with_bytes(segment, plan.total), full, plan)
 
 
 def read_head(path: Path) -> SegmentHead:
@@ -150,7 +161,8 @@ def _write_blocks(
     return full
 
 
-def _sealed_head(plan: Layout, tables: Sequence[LayerTable]) -> bytearray:
+def sealed_head(plan: Layout, tables: Sequence[LayerTable]) -> bytearray:
+    """The head's bytes with its checksum."""
     head = layout.pack_head(plan, tables)
     digest = xxhash.xxh3_64_intdigest(head)  # over the head with the checksum itself still zero
     head[plan.checksum : plan.checksum + 8] = digest.to_bytes(8, "little")

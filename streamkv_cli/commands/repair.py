@@ -30,6 +30,7 @@ def repair(
 ) -> None:
     """Rebuild the index from the segment files alone; drop damaged segments after naming them.
 
+    A segment of which only a small picture is damaged is kept without that picture.
     Works whatever became of the index. A dropped segment leaves a gap; the rest of the video can
     be asked, and the command that is shown ingests the gap's seconds again.
     """
@@ -46,6 +47,9 @@ def repair(
     for damage in rebuilt.damaged:
         console.record("damaged", id=damage.video, segment=damage.segment, error=damage.what)
         console.warning(damage.what)
+    for damage in rebuilt.mended:
+        console.record("taken_out", id=damage.video, segment=damage.segment, error=damage.what)
+        console.warning(f"{damage.what}; {'it would be' if dry_run else 'it is'} taken out")
     for unfinished in rebuilt.unfinished:
         _tell_unfinished(console, unfinished, store)
     console.record(
@@ -56,7 +60,11 @@ def repair(
         f"index {'would be ' if dry_run else ''}rebuilt: {count(rebuilt.videos, 'video')}, "
         f"{count(rebuilt.segments, 'segment')}{verified}"
     )
-    if rebuilt.damaged or any(unfinished.lost for unfinished in rebuilt.unfinished):
+    if (
+        rebuilt.damaged
+        or rebuilt.mended
+        or any(unfinished.lost for unfinished in rebuilt.unfinished)
+    ):
         raise typer.Exit(EXIT_STORE_REFUSED)
 
 

@@ -228,6 +228,35 @@ def test_a_damaged_picture_is_left_out_and_told(
     assert (len(set(pictures(page))), page.count("no picture")) == (5, 1)
 
 
+def test_a_repair_takes_a_damaged_picture_out_and_keeps_its_segment(
+    streamkv: Streamkv, films: Path, store: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(films, store)
+    files = [p for p in store.glob("videos/*/*.safetensors") if read_head(p).layout.attachments]
+    path = sorted(files)[2]
+    flip(path, read_head(path).layout.total - 9)
+    whole = _lengths(streamkv)
+    found = streamkv("check", "--read-data")
+    assert (found.returncode, found.stdout.count("\n")) == (4, 1)
+    assert "streamkv repair takes it out of its file and keeps the segment" in found.stdout
+    for flags, will in ((("--dry-run",), "it would be taken out"), ((), "it is taken out")):
+        repaired = streamkv("repair", *flags)
+        assert repaired.returncode == 4
+        assert repaired.stderr.splitlines()[0].endswith(f"checksum mismatch; {will}")
+    assert streamkv("repair", "-q").returncode == 0
+    assert (streamkv("check", "--read-data").returncode, streamkv("prune").stdout) == (0, "")
+    assert _lengths(streamkv) == whole
+    result = streamkv("show", "<img*", "--html", tmp_path / "film.html")
+    assert "missing" not in result.stderr
+    assert len(set(pictures((tmp_path / "film.html").read_text()))) == 5
+
+
+def _lengths(streamkv: Streamkv) -> list[tuple[int, bool]]:
+    """Segments of each video, and whether it is complete."""
+    listed = map(json.loads, streamkv("ls", "--json").stdout.splitlines())
+    return [(video["segments"], video["complete"]) for video in listed]
+
+
 def test_a_video_goes_on_with_or_without_pictures_as_it_was_begun(
     streamkv: Streamkv, store: Path, tiny: Path, demo_video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

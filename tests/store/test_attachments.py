@@ -1,12 +1,16 @@
 """Small byte strings beside a segment's blocks, and a video's tags: kept, verified, rebuilt."""
 
 import json
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors import safe_open
 
 from store import Store, StoreDamaged, StoreMissing, rebuild
+from store.check import DAMAGE, check
 from store.segment_file import read_head
 from tests.store import samples
 
@@ -70,6 +74,78 @@ def test_a_flipped_bit_is_found(root: Path) -> None:
         path.unlink()
         with pytest.raises(StoreDamaged, match="missing"):
             store.attachment(samples.VIDEO, 0, "thumbnail.jpg")
+
+
+@pytest.fixture
+def spoilt(root: Path) -> Path:
+    """The same, a bit of the picture flipped."""
+    path = samples.segment_path(root, 0)
+    samples.flip(path, read_head(path).layout.attachments["thumbnail.jpg"] + 700, 3)
+    return root
+
+
+def _blocks(root: Path) -> list[bytes]:
+    """All blocks of all layers, as a reader gets them."""
+    found = []
+    with Store.open(root) as store:
+        [(video, _)] = store.videos()
+        for layer in range(video.geometry.layers):
+            rows = store.summaries(layer, [video.video_id])
+            blocks = store.read_blocks(layer, rows.refs(range(len(rows))))
+            found.append(blocks.view(torch.uint8).numpy().tobytes())
+    return found
+
+
+def test_a_repair_keeps_the_segment_of_a_damaged_picture(spoilt: Path) -> None:
+    expected = _blocks(spoilt)
+    result = rebuild(spoilt, read_data=True)
+    assert (result.segments, result.damaged, result.unfinished) == (2, (), ())
+    [taken_out] = result.mended
+    assert "'thumbnail.jpg' of segment 0" in taken_out.what
+    assert _blocks(spoilt) == expected
+    with Store.open(spoilt) as store:
+        assert store.attachment(samples.VIDEO, 0, "a-note.txt") == b"hello"
+        with pytest.raises(StoreMissing):
+            store.attachment(samples.VIDEO, 0, "thumbnail.jpg")
+        assert store.orphans() == []
+    assert list(check(spoilt, read_data=True)) == []
+    with safe_open(samples.segment_path(spoilt, 0), "np") as file:
+        assert "attachment.thumbnail.jpg" not in file.keys()  # noqa: SIM118 - no mapping
+    assert rebuild(spoilt, read_data=True).mended == ()
+
+
+def test_a_dry_run_leaves_the_damaged_picture(spoilt: Path) -> None:
+    before = samples.segment_path(spoilt, 0).read_bytes()
+    assert len(rebuild(spoilt, read_data=True, dry_run=True).mended) == 1
+    assert samples.segment_path(spoilt, 0).read_bytes() == before
+
+
+def test_damaged_blocks_beside_a_damaged_picture_are_damage(spoilt: Path) -> None:
+    path = samples.segment_path(spoilt, 0)
+    samples.flip(path, read_head(path).layout.kv[0] + 5)
+    result = rebuild(spoilt, read_data=True)
+    assert (len(result.damaged), result.mended, result.segments) == (1, (), 1)
+
+
+def test_a_repair_that_ends_before_the_file_is_written_is_done_again(
+    spoilt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index is the new one by then, and the file is not: an error, never other blocks."""
+    expected = _blocks(spoilt)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sys.modules["store.rebuild"], "rewrite", killed)
+        with pytest.raises(KeyboardInterrupt):
+            rebuild(spoilt, read_data=True)
+    assert [found for found in check(spoilt) if found.kind == DAMAGE]
+    with suppress(StoreDamaged):  # where the blocks begin elsewhere in the file to be
+        assert _blocks(spoilt) == expected
+    rebuild(spoilt, read_data=True)
+    assert list(check(spoilt, read_data=True)) == []
+    assert _blocks(spoilt) == expected
 
 
 @pytest.mark.parametrize("name", ["", "../x", "A", "a/b", ".hidden", "x" * 65, "é"])
