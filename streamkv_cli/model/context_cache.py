@@ -93,16 +93,17 @@ class ContextCache(Cache):
         return self._own[layer_idx]
 
 
-class CapturingCache(ContextCache):
-    """Also hands over each layer's first new tokens: pre-RoPE keys and values.
+class OneForwardCache(ContextCache):
+    """For a forward that no other follows: a layer's tokens are let go when the layer has run.
 
-    A class of the module: a class made for each forward refers to itself, and would keep a whole
-    segment's KV until Python's next full collection.
+    Else the contexts of all layers would lie side by side until the last layer has run. It is a
+    class of the module since a class made for each forward refers to itself, and would keep a
+    whole segment's KV until Python's next full collection.
 
     Args:
-        new_keys: the pre-RoPE keys [g, S, d] of the layer that is running.
-        captured: gets keys and values [1, g, n, d] of one layer after the other.
-        keep: new tokens that are handed over; None for all.
+        new_keys: gives the pre-RoPE keys [g, S, d] of the layer that is running.
+        captured: gets the new tokens' pre-RoPE keys and values [1, g, n, d], layer after layer.
+        keep: new tokens that are captured, the first ones; None for all.
     """
 
     def __init__(
@@ -110,12 +111,11 @@ class CapturingCache(ContextCache):
         provide: Callable[[int], Placed],
         rotate: Callable[[Tensor, Tensor], Tensor],
         layers: int,
-        room: int,
         new_keys: Callable[[], Tensor],
-        captured: list[KV],
-        keep: int | None,
+        captured: list[KV] | None = None,
+        keep: int | None = None,
     ) -> None:
-        super().__init__(provide, rotate, layers, room)
+        super().__init__(provide, rotate, layers)
         self._new_keys = new_keys
         self._captured = captured
         self._keep = keep
@@ -124,9 +124,12 @@ class CapturingCache(ContextCache):
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
         """As any context's cache does; see there."""
-        keys = self._new_keys()[:, : self._keep].unsqueeze(0)
-        self._captured.append((keys, value_states[:, :, : self._keep]))
-        return super().update(key_states, value_states, layer_idx)
+        if self._captured is not None:
+            keys = self._new_keys()[:, : self._keep].unsqueeze(0)
+            self._captured.append((keys, value_states[:, :, : self._keep]))
+        found = super().update(key_states, value_states, layer_idx)
+        self._keys[layer_idx] = self._values[layer_idx] = None
+        return found
 
 
 def _with_room(tensor: Tensor, more: int) -> Tensor:

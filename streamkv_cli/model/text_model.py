@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from streamkv_cli.model.context import KV
-from streamkv_cli.model.context_cache import CapturingCache, ContextCache, Placed
+from streamkv_cli.model.context_cache import OneForwardCache, Placed
 from streamkv_cli.model.device import Placement
 from streamkv_cli.model.layout import Layout
 from streamkv_cli.model.taps import Taps
@@ -120,30 +120,19 @@ class TextModel:
         **extra: Any,
     ) -> Tensor:
         """One forward through the text model; `captured` gets pre-RoPE keys and values a layer."""
-        output = self._language_model()(
-            inputs_embeds=embeds,
-            position_ids=self._position_ids(positions),
-            past_key_values=self._cache(provide, 0, captured, keep),
-            use_cache=True,
-            **extra,
-        )
-        return output.last_hidden_state
-
-    def _cache(
-        self,
-        provide: Callable[[int], Placed],
-        room: int,
-        captured: list[KV] | None = None,
-        keep: int | None = None,
-    ) -> ContextCache:
-        layers = self.shape.layers
-        if captured is None:
-            return ContextCache(provide, self.rotate, layers, room)
 
         def new_keys() -> Tensor:
             return self._taps.keys(self.shape.head_dim)
 
-        return CapturingCache(provide, self.rotate, layers, room, new_keys, captured, keep)
+        layers = self.shape.layers
+        output = self._language_model()(
+            inputs_embeds=embeds,
+            position_ids=self._position_ids(positions),
+            past_key_values=OneForwardCache(provide, self.rotate, layers, new_keys, captured, keep),
+            use_cache=True,
+            **extra,
+        )
+        return output.last_hidden_state
 
     def _nothing(self, _: int) -> Placed:
         shape = (1, self.shape.kv_heads, 0, self.shape.head_dim)

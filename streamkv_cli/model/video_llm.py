@@ -16,7 +16,7 @@ from transformers import GenerationConfig
 from transformers.generation.streamers import BaseStreamer
 
 from streamkv_cli.model.context import KV, Context, blocks_of
-from streamkv_cli.model.context_cache import Placed
+from streamkv_cli.model.context_cache import ContextCache, Placed
 from streamkv_cli.model.device import Placement
 from streamkv_cli.model.layout import Layout, Place
 from streamkv_cli.model.prompts import Prompt, Said, guidance_ids, render
@@ -209,7 +209,9 @@ class VideoLLM(TextModel, ABC):
             streamer: told of each token as it comes.
         """
         embeds = self.after_video(self._ids(prompt.after))
-        cache = self._cache(self._asking(prompt, choose, place), config.max_new_tokens or 0)
+        provide = self._asking(prompt, choose, place)
+        room = config.max_new_tokens or 0
+        cache = ContextCache(provide, self.rotate, self.shape.layers, room)
         positions = self._words(place.text, embeds.shape[1])
         output = self.model.generate(
             inputs_embeds=embeds,

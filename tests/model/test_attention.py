@@ -1,11 +1,13 @@
 """The attention function against softmax written out, for every relation of lengths."""
 
+import weakref
+
 import pytest
 import torch
 from torch import nn
 
 from streamkv_cli.model import attention
-from streamkv_cli.model.context_cache import ContextCache
+from streamkv_cli.model.context_cache import ContextCache, OneForwardCache
 
 
 def written_out(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float) -> torch.Tensor:
@@ -57,3 +59,25 @@ def test_cache_prepends_contexts_of_different_lengths_and_grows() -> None:
         torch.testing.assert_close(all_keys[:, :, :length], expected)
         torch.testing.assert_close(all_values[:, :, :length], contexts[layer][1])
     assert asked == [0, 1, 2]
+
+
+def test_a_single_forward_holds_one_layers_tokens_at_a_time() -> None:
+    torch.manual_seed(0)
+    context = (*torch.randn(2, 1, 2, 3, 4).unbind(), torch.arange(3).unsqueeze(0))
+    captured: list[tuple[torch.Tensor, torch.Tensor]] = []
+    before_rope = torch.randn(2, 6, 4)
+    cache = OneForwardCache(
+        lambda _: context, lambda keys, _: keys.clone(), 2, lambda: before_rope, captured, keep=5
+    )
+    seen = []
+    for layer in range(2):
+        new = torch.randn(2, 1, 2, 6, 4).unbind()
+        keys, values = cache.update(*new, layer)
+        torch.testing.assert_close(keys, torch.cat([context[0], new[0]], 2))
+        torch.testing.assert_close(values, torch.cat([context[1], new[1]], 2))
+        torch.testing.assert_close(captured[layer][0], before_rope[None, :, :5])
+        torch.testing.assert_close(captured[layer][1], new[1][:, :, :5])
+        assert cache.get_seq_length(layer) == 6
+        assert all(gone() is None for gone in seen)
+        seen += [weakref.ref(keys._base), weakref.ref(values._base)]
+        del keys, values
