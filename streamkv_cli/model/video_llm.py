@@ -179,7 +179,9 @@ class VideoLLM(TextModel, ABC):
         extra = self.early(features, visual)
         self._run(embeds, provide, positions, captured=captured, keep=size, **extra)
         in_use = layout.rows_in_use(skips)
-        blocks = [blocks_of(kv, len(features), layout.tokens, in_use) for kv in captured]
+        blocks = []
+        while captured:  # a layer's tokens go as its blocks come, or they would lie there twice
+            blocks.append(blocks_of(captured.pop(0), len(features), layout.tokens, in_use))
         return Encoded(blocks, queries)
 
     @torch.inference_mode()

@@ -59,6 +59,7 @@ class Retriever:
         self._rows: list[list[int]] = [[] for _ in self._prefix]
         self.scores: list[Tensor] = [torch.empty(0)] * len(self._prefix)
         self.budgets = [method.blocks] * len(self._prefix)
+        self._last_pass = self.everything_fits
 
     @property
     def everything_fits(self) -> bool:
@@ -107,11 +108,14 @@ class Retriever:
                 else None
             )
             context = context.extended(layout, held, skips)
+        if self._last_pass:
+            self._held[layer] = {}  # copied into the context, and asked for no more
         return context
 
     def settle(self) -> None:
         """Turn the first pass's scores into each layer's own budget (Alg. 1)."""
         self.budgets = self._method.fetch_budgets(self.scores)
+        self._last_pass = True
 
     def summaries(self, layer: int) -> LayerSummaries:
         """The blocks a layer chooses from, once it has been asked."""

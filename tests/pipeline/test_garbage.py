@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from store import Store
 from streamkv_cli.method.presets import preset
 from streamkv_cli.model.checkpoint import find_checkpoint
 from streamkv_cli.model.device import choose_placement
 from streamkv_cli.model.loading import load_model
 from streamkv_cli.model.video_llm import VideoLLM
-from tests.pipeline.test_ingest_answer import ask, ingest
+from streamkv_cli.pipeline.answer import Sampling, answer_question
+from tests.pipeline.test_ingest_answer import INIT, QUESTION, ask, ingest
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +66,32 @@ def test_no_tensor_waits_for_a_collection(
     with _left_over() as tensors:
         acts[act]()
     assert [tuple(tensor.shape) for tensor in tensors] == []
+
+
+def test_blocks_are_let_go_once_they_are_in_their_context(
+    tmp_path: Path, demo_video: Path, model: VideoLLM, tiny: Path
+) -> None:
+    """The second pass copies them: while the answer is written they would lie there twice."""
+    method = preset("default", blocks=4, local=1)
+    ingest(tmp_path, demo_video, model, method, tiny)
+    block = (2, model.shape.kv_heads, 4, model.shape.head_dim)
+    live: list[int] = []
+
+    def count(_: str) -> None:
+        shapes = [tuple(each.shape) for each in gc.get_objects() if type(each) is torch.Tensor]
+        live.append(shapes.count(block))
+
+    with Store.open(tmp_path) as store:
+        answer = answer_question(
+            store,
+            [record for record, _ in store.videos()],
+            model,
+            method,
+            QUESTION,
+            init_prompt=INIT,
+            sampling=Sampling(max_new_tokens=24),
+            on_text=count,
+        )
+    assert answer.blocks_fetched >= 4 * model.shape.layers
+    assert live
+    assert max(live) == 0
