@@ -43,6 +43,8 @@ class LanguageTraining:
         composer: of training videos.
         path: of the checkpoint it resumes from.
         steps: in all; the learning rate falls to nothing over the last fifth.
+        whole: the first steps, in which every video is read in one context: what came before a
+            scene is learned there first, and kept when videos are read segment by segment.
     """
 
     def __init__(
@@ -55,9 +57,11 @@ class LanguageTraining:
         rate: float = 1.2e-3,
         seed: int = 2,
         curriculum: Sequence[Phase] = CURRICULUM,
+        whole: int = 0,
     ) -> None:
         self.model, self.composer, self.path = model, composer, path
         self.steps, self.rate, self.seed, self.curriculum = steps, rate, seed, curriculum
+        self.whole = whole
         self.prefix = torch.tensor(composer.tokens.prefix)
         inner = model.model
         # Read off a frame what its picture alone does not show; thrown away after training.
@@ -127,7 +131,7 @@ class LanguageTraining:
             longest=60 if self.step % 10 == 0 else 30,
             summary_share=phase.summary_share,
             drop_share=phase.drop_share,
-            ingest_share=phase.ingest_share,
+            ingest_share=0.0 if self.step < self.whole else phase.ingest_share,
             kinds=self._kinds(),
             guide=self.step % 5 == 4,
         )

@@ -45,6 +45,7 @@ class Recipe:
     Attributes:
         tower, words, videos: steps of these stages.
         clips: scenes that are encoded.
+        whole: steps of `videos` before any is read segment by segment.
         curriculum: of the stages `words` and `videos`.
     """
 
@@ -52,6 +53,7 @@ class Recipe:
     words: int = 800
     clips: int = 9000
     videos: int = 14_400
+    whole: int = 10_400
     curriculum: tuple[Phase, ...] = CURRICULUM
 
 
@@ -116,7 +118,14 @@ class Training:
         """Training on some clips, with this recipe's curriculum."""
         composer = Composer(clips, self.tokens, "train")
         curriculum = self.recipe.curriculum
-        return LanguageTraining(self.model, composer, path, steps=steps, curriculum=curriculum)
+        return LanguageTraining(
+            self.model,
+            composer,
+            path,
+            steps=steps,
+            curriculum=curriculum,
+            whole=self.recipe.whole,
+        )
 
     def run(self, stage: str) -> None:
         """Run one of STAGES."""
