@@ -82,9 +82,9 @@ class Cast:
 
         stored = packed.view(getattr(torch, self.dtype or geometry.dtype))
         decoded = stored.view(_shape(len(packed), geometry)).to(getattr(torch, geometry.dtype))
-        if self.dtype in ("", geometry.dtype):
+        if self.dtype != "bfloat16" or geometry.dtype != "float16":
             return decoded
-        # bfloat16 rounds float16's largest number up to one that it does not have.
+        # bfloat16 rounds float16's largest number up to one that float16 does not have.
         most = torch.finfo(decoded.dtype).max
         return decoded.nan_to_num_(posinf=most, neginf=-most)
 
