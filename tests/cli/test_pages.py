@@ -211,13 +211,18 @@ def test_a_page_that_cannot_be_written_is_one_line(
         os.close(reader)
 
 
-def test_a_damaged_picture_is_left_out_and_told(
-    streamkv: Streamkv, films: Path, store: Path, tmp_path: Path
-) -> None:
+def _with_a_damaged_picture(films: Path, store: Path) -> None:
+    """The films' store again, a bit flipped in a picture of the third segment."""
     shutil.copytree(films, store)
     files = [p for p in store.glob("videos/*/*.safetensors") if read_head(p).layout.attachments]
     path = sorted(files)[2]
     flip(path, read_head(path).layout.total - 9)
+
+
+def test_a_damaged_picture_is_left_out_and_told(
+    streamkv: Streamkv, films: Path, store: Path, tmp_path: Path
+) -> None:
+    _with_a_damaged_picture(films, store)
     result = streamkv("show", "<img*", "--html", tmp_path / "film.html")
     assert result.returncode == 0
     warning, wrote = result.stderr.splitlines()
@@ -231,10 +236,7 @@ def test_a_damaged_picture_is_left_out_and_told(
 def test_a_repair_takes_a_damaged_picture_out_and_keeps_its_segment(
     streamkv: Streamkv, films: Path, store: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(films, store)
-    files = [p for p in store.glob("videos/*/*.safetensors") if read_head(p).layout.attachments]
-    path = sorted(files)[2]
-    flip(path, read_head(path).layout.total - 9)
+    _with_a_damaged_picture(films, store)
     whole = _lengths(streamkv)
     found = streamkv("check", "--read-data")
     assert (found.returncode, found.stdout.count("\n")) == (4, 1)

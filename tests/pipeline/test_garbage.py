@@ -12,14 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from store import Store
 from streamkv_cli.method.presets import preset
 from streamkv_cli.model.checkpoint import find_checkpoint
 from streamkv_cli.model.device import choose_placement
 from streamkv_cli.model.loading import load_model
 from streamkv_cli.model.video_llm import VideoLLM
-from streamkv_cli.pipeline.answer import Sampling, answer_question
-from tests.pipeline.test_ingest_answer import INIT, QUESTION, ask, ingest
+from tests.pipeline.test_ingest_answer import ask, ingest
 
 
 @pytest.fixture(scope="module")
@@ -81,17 +79,7 @@ def test_blocks_are_let_go_once_they_are_in_their_context(
         shapes = [tuple(each.shape) for each in gc.get_objects() if type(each) is torch.Tensor]
         live.append(shapes.count(block))
 
-    with Store.open(tmp_path) as store:
-        answer = answer_question(
-            store,
-            [record for record, _ in store.videos()],
-            model,
-            method,
-            QUESTION,
-            init_prompt=INIT,
-            sampling=Sampling(max_new_tokens=24),
-            on_text=count,
-        )
+    answer = ask(tmp_path, model, method, on_text=count)
     assert answer.blocks_fetched >= 4 * model.shape.layers
     assert live
     assert max(live) == 0

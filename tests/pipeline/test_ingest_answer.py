@@ -1,7 +1,7 @@
 """From a video file to an answer through the store, against the stock model on the raw video."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -100,7 +100,13 @@ class _Breaking:
             yield frame
 
 
-def ask(path: Path, model: VideoLLM, method: Method, tokens: int = 24) -> Answer:
+def ask(
+    path: Path,
+    model: VideoLLM,
+    method: Method,
+    tokens: int = 24,
+    on_text: Callable[[str], None] = lambda _: None,
+) -> Answer:
     with Store.open(path) as store:
         return answer_question(
             store,
@@ -110,6 +116,7 @@ def ask(path: Path, model: VideoLLM, method: Method, tokens: int = 24) -> Answer
             QUESTION,
             init_prompt=INIT,
             sampling=Sampling(max_new_tokens=tokens),
+            on_text=on_text,
         )
 
 
