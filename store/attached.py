@@ -15,15 +15,14 @@ from store.segment_file import REMEDY, file_name
 TAKEN_OUT = "streamkv repair takes it out of its file and keeps the segment"
 
 
-def verify_attachments(
+def damaged_attachments(
     videos: Path, video: VideoRecord, segment: SegmentRecord
-) -> dict[str, StoreDamaged | StoreDiskError | None]:
-    """What is wrong with each attachment of a segment, by name; None for one as it was written."""
-    found: dict[str, StoreDamaged | StoreDiskError | None] = {}
+) -> dict[str, StoreDamaged | StoreDiskError]:
+    """The attachments of a segment that do not read as they were written, and why, by name."""
+    found: dict[str, StoreDamaged | StoreDiskError] = {}
     for name in segment.attachments:
         try:
             read_attachment(videos, video, segment, name)
-            found[name] = None
         except (StoreDamaged, StoreDiskError) as error:
             found[name] = error
     return found

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from store import entries
-from store.attached import verify_attachments
+from store.attached import damaged_attachments
 from store.blocks import verify_rows
 from store.coarse import DATABASE as COARSE
 from store.coarse import coarse_value
@@ -329,8 +329,8 @@ def _finding(
 
 def _attachments(videos: Path, head: SegmentHead) -> list[Finding]:
     """Attachments of a segment that are not as written."""
-    verified = verify_attachments(videos, head.video, head.segment).values()
-    return [_finding(error, head.video, head.segment.number) for error in verified if error]
+    damaged = damaged_attachments(videos, head.video, head.segment).values()
+    return [_finding(error, head.video, head.segment.number) for error in damaged]
 
 
 def _entry(snapshot: Snapshot, key: bytes) -> bytes | None:

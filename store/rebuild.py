@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from store import entries
-from store.attached import TAKEN_OUT, verify_attachments
+from store.attached import TAKEN_OUT, damaged_attachments
 from store.blocks import verify_rows
 from store.disk import sync_folder
 from store.errors import StoreDamaged, StoreDiskError, StoreError, disk_errors
@@ -163,12 +163,11 @@ def _fill(
 
 def _bad_attachments(videos: Path, head: SegmentHead) -> dict[str, StoreDamaged]:
     """Attachments that are not as written, or that the disk does not give back, by name."""
-    found = {}
-    for name, error in verify_attachments(videos, head.video, head.segment).items():
-        if error is not None:
-            number = head.segment.number
-            found[name] = _damage(error, head.video.video_id, number, TAKEN_OUT)
-    return found
+    number = head.segment.number
+    return {
+        name: _damage(error, head.video.video_id, number, TAKEN_OUT)
+        for name, error in damaged_attachments(videos, head.video, head.segment).items()
+    }
 
 
 class _Found:
