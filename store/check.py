@@ -118,12 +118,13 @@ def _files(
         for path in sorted(folder.glob("*.safetensors")):
             try:
                 head = read_head(path)
-                on_segment(head.video, verify_rows(path, head) if read_data else 0)
             except (StoreDamaged, StoreDiskError) as error:
                 yield _finding(error)
                 continue
-            if read_data:
-                yield from _attachments(videos, head)
+            read, wrong = _verify(path, head) if read_data else (0, [])
+            yield from wrong
+            if not wrong:
+                on_segment(head.video, read)
 
 
 @dataclass
@@ -198,16 +199,9 @@ class _Checked:
                     why = "is missing" if stored is None else _why(key, stored)
                     what = f"the index entry of {at} {why}"
                     found.append(Finding(DAMAGE, what, REBUILD, video.video_id, number, layer))
-        read = 0
-        if self.read_data:
-            try:
-                read = verify_rows(path, head)
-            except (StoreDamaged, StoreDiskError) as error:
-                found.append(_finding(error, video, number))
-            found += _attachments(self.videos, head)
-            read += sum(attachment.bytes for attachment in head.segment.attachments.values())
+        read, wrong = _verify(path, head) if self.read_data else (0, [])
         self.on_segment(video, read)
-        return found
+        return found + wrong
 
     def _still(self, video: VideoRecord, number: int) -> bool:
         """Whether the index still holds this very segment: else it was removed meanwhile."""
@@ -327,10 +321,16 @@ def _finding(
     return Finding(DAMAGE, at + error.what, error.remedy, video.video_id if video else None, number)
 
 
-def _attachments(videos: Path, head: SegmentHead) -> list[Finding]:
-    """Attachments of a segment that are not as written."""
-    damaged = damaged_attachments(videos, head.video, head.segment).values()
-    return [_finding(error, head.video, head.segment.number) for error in damaged]
+def _verify(path: Path, head: SegmentHead) -> tuple[int, list[Finding]]:
+    """Read all of a segment file behind its head: bytes that are as written, and what is not."""
+    video, segment, errors, read = head.video, head.segment, [], 0
+    try:
+        read = verify_rows(path, head)
+    except (StoreDamaged, StoreDiskError) as error:
+        errors.append(error)
+    damaged = damaged_attachments(path.parent.parent, video, segment)
+    read += sum(each.bytes for name, each in segment.attachments.items() if name not in damaged)
+    return read, [_finding(error, video, segment.number) for error in (*errors, *damaged.values())]
 
 
 def _entry(snapshot: Snapshot, key: bytes) -> bytes | None:

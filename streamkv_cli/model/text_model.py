@@ -6,6 +6,7 @@ forward hooks. Families differ in none of it.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -121,9 +122,7 @@ class TextModel:
     ) -> Tensor:
         """One forward through the text model; `captured` gets pre-RoPE keys and values a layer."""
 
-        def new_keys() -> Tensor:
-            return self._taps.keys(self.shape.head_dim)
-
+        new_keys = partial(self._taps.keys, self.shape.head_dim)
         layers = self.shape.layers
         output = self._language_model()(
             inputs_embeds=embeds,

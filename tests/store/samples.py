@@ -1,7 +1,7 @@
 """Small videos for the store's tests: real tensors, a few kilobytes each."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -90,12 +90,18 @@ def digest(store: Store) -> str:
     seen = hashlib.sha256()
     for video, state in store.videos():
         seen.update(repr((video, state, store.segments(video.video_id))).encode())
-        for layer in range(video.geometry.layers):
-            found = store.summaries(layer, [video.video_id])
-            blocks = store.read_blocks(layer, found.refs(range(len(found))))
-            seen.update(found.keys.numpy().tobytes() + found.block.tobytes())
-            seen.update(blocks.view(torch.uint8).numpy().tobytes())
+        for each in layers_of(store, video):
+            seen.update(each)
     return seen.hexdigest()
+
+
+def layers_of(store: Store, video: VideoRecord) -> Iterator[bytes]:
+    """Block keys, numbers and blocks of each layer of a video."""
+    for layer in range(video.geometry.layers):
+        found = store.summaries(layer, [video.video_id])
+        blocks = store.read_blocks(layer, found.refs(range(len(found))))
+        own = found.keys.numpy().tobytes() + found.block.tobytes()
+        yield own + blocks.view(torch.uint8).numpy().tobytes()
 
 
 def flip(path: Path, byte: int, bit: int = 0) -> None:
